@@ -11,8 +11,7 @@ from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
-from crawlyard.services.jobs.batches import submit_many
-from crawlyard.services.jobs.submission import Submission
+from crawlyard.services.jobs.submission import MOST, Submission
 from crawlyard.store.db.database import Database
 from crawlyard.store.tables.jobs import events, new_events
 from crawlyard.yard import Yard
@@ -41,10 +40,14 @@ async def act_on_many(yard: Yard, database: Database, count: int) -> list[str]:
     Raises:
         RuntimeError: an operation did not do all of it.
     """
-    specs = (JobSpec(urls=(f"https://site-{n}.example/",), tags=(_TAG,)) for n in range(count))
-    submissions = [Submission(spec=spec) for spec in specs]
-    submitted = await submit_many(yard.services.submitter, LOCAL, submissions)
-    ids = [job.id for job in submitted if isinstance(job, Job)]
+    submitter, ids = yard.services.submitter, list[str]()
+    for start in range(0, count, MOST):
+        specs = [
+            JobSpec(urls=(f"https://site-{n}.example/",), tags=(_TAG,))
+            for n in range(start, min(start + MOST, count))
+        ]
+        drafts = [await submitter.draft(LOCAL, Submission(spec=spec)) for spec in specs]
+        ids += [job.id for job in await submitter.enter_all(drafts) if isinstance(job, Job)]
     return [await _row(yard, database, name, action, ids) for name, action in _ACTIONS]
 
 

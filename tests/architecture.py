@@ -118,7 +118,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "turbohtml": ("engine.extract",),
     "typer": ("cli",),
     "uuid_utils": ("ids",),
-    "uvicorn": ("web.server",),
+    "uvicorn": ("web.server", "web.websockets"),
     "uvloop": ("cli",),
     "warcio": ("export.warc",),
     "websockets": ("engine.render.websocket",),

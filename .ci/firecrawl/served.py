@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +33,24 @@ def _in_background(handler: type[BaseHTTPRequestHandler]) -> str:
     server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
+
+
+@contextmanager
+def receiving() -> Iterator[tuple[str, list[tuple[Message, bytes]]]]:
+    """Yield the URL of a receiver of webhooks, and the headers and bodies that it gets."""
+    messages: list[tuple[Message, bytes]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            messages.append((self.headers, self.rfile.read(length)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    yield f"{_in_background(Receiver)}/hook", messages
 
 
 class _Pages(SimpleHTTPRequestHandler):

@@ -38,6 +38,7 @@ watcher.on("document", () => documents++);
 watcher.on("error", (event) => ends.push(event.error));
 watcher.on("done", (event) => ends.push(event.status));
 await watcher.start();
+assert.ok(watcher.ws, "it has polled");
 assert.deepEqual([documents, ends], [40, ["completed"]]);
 
 const slow = await client.startCrawl(SITE, { limit: 500, delay: 5 });

@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from socket import inet_aton
 from typing import Any
 
 import psycopg
@@ -143,7 +144,8 @@ class PoisonedSite(ManyHosts):
         return self._wait if path == "/2" else super().answer(method, path, host)
 
     async def _kill(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pid = owner_of(writer.get_extra_info("peername")[1])
+        client, server = (writer.get_extra_info(name) for name in ("peername", "sockname"))
+        pid = owner_of(client, server)
         self.killed.append(pid)
         os.kill(pid, signal.SIGKILL)
         if len(self.killed) >= self.deaths:
@@ -155,16 +157,19 @@ class PoisonedSite(ManyHosts):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
 
-def owner_of(port: int) -> int:
-    """Return the pid of the process whose TCP connection has the local *port*."""
+def owner_of(client: tuple[str, int], server: tuple[str, int]) -> int:
+    """Return the pid of the process that has the *client*'s end of a TCP connection.
+
+    Its port is not enough: connections to other addresses, even closed ones, may have the same.
+    """
+    ends = [f"{inet_aton(host)[::-1].hex().upper()}:{port:04X}" for host, port in (client, server)]
     lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
-    rows = [line.split() for line in lines]
-    (inode,) = [row[9] for row in rows if row[1].endswith(f":{port:04X}")]
+    (inode,) = [row[9] for line in lines if (row := line.split())[1:3] == ends]
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
             if str(link.readlink()) == f"socket:[{inode}]":
                 return int(link.parts[2])
-    raise LookupError(port)
+    raise LookupError(client)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def script(server: str, code: str, site: str) -> str:
 @pytest.mark.slow
 def test_the_commands_of_the_http_api_page_work(shell: Shell) -> None:
     with (
-        demo_site("--pages", "60", "--plain", "--latency-ms", "40") as site,
+        demo_site("--pages", "24", "--plain", "--latency-ms", "40") as site,
         shell.started("serve", "--port", "0") as server,
     ):
         line = until(server, "sign in (once")

@@ -4,12 +4,15 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.shell import Shell
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "notifications.md").read_text("utf-8")
 HOSTS = ("hooks.slack.com", "discord.com")
 
 
+@pytest.mark.slow  # fourteen commands
 def test_the_commands_of_the_page_work(shell: Shell) -> None:
     [settings] = re.findall(r"^```ini\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     env = dict(line.split("=", 1) for line in settings.splitlines())

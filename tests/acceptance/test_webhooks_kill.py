@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import sys
 from collections import defaultdict
 from datetime import timedelta
@@ -11,13 +12,16 @@ import pytest
 
 from crawlyard.clock import SystemClock
 from crawlyard.core.events.event import EventName
+from crawlyard.core.jobs.job import Origin
 from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.ids import new_id
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
-from tests.builders import a_job
+from tests.builders import a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET, stored_webhook
 from tests.receiver import Manner, Receiver, answer
 
@@ -38,6 +42,24 @@ async def deliver(where, lease_s):
     await Deliverer(store, Poster("Crawlyard/test"), SystemClock(), options).run()
 
 asyncio.run(deliver(*sys.argv[1:]))
+"""
+
+
+END = """
+import asyncio, os, signal, sys
+from crawlyard.clock import SystemClock
+from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.store.open import open_sql_store
+
+async def end(where, *jobs):
+    store, now = await open_sql_store(where), SystemClock().now()
+    for job in jobs:
+        await store.jobs.change_all(
+            [job], lambda each: each.job.apply_move(Move.CANCEL, now, actor="local")
+        )
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(end(*sys.argv[1:]))
 """
 
 
@@ -127,3 +149,41 @@ async def deliver_rest(store: Store) -> None:
     async with asyncio.timeout(60):
         while await store.deliveries.next_at(SystemClock().now(), Traffic()) is not None:
             await rest.run(drain=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "where", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+@pytest.mark.parametrize("moment", ["before", "between", "after"])
+async def test_the_end_of_a_group_arrives_whatever_is_killed_after_its_last_move(
+    where: str, moment: str
+) -> None:
+    store, group_id = await open_sql_store(where), new_id()
+    async with Receiver() as receiver:
+        hook = JobWebhook(
+            url=receiver.url, events=("group.completed",), secret=SECRET, metadata={"build": 42}
+        )
+        specs = (a_spec(webhooks=(hook,), allow_addresses=(receiver.authority,)), a_spec())
+        jobs = [a_job(spec=spec, origin=Origin(group_id=group_id)) for spec in specs]
+        for job in jobs:
+            await store.jobs.add(job, its_event(job))
+        ending = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", END, where, *(job.id for job in jobs)),
+            cwd=Path(__file__).parents[2],
+        )
+        assert await ending.wait() == -signal.SIGKILL
+
+        process, killed = await deliverer(where), asyncio.Event()
+        receiver.next(kill_sender(receiver, process, killed, moment))
+        await killed.wait()
+        await process.wait()
+        await deliver_rest(store)
+
+    ends = await store.events.events(EventQuery(names=frozenset({EventName.GROUP_COMPLETED})))
+    await store.close()
+    assert [event.subject for event in ends] == [group_id]
+    assert len({message.id for message in receiver.messages}) == 1
+    data = receiver.messages[-1].verified(SECRET)["data"]
+    assert (data["subject"], data["metadata"]) == (group_id, {"build": 42})
+    assert data["details"]["states"] == {"cancelled": 2}

@@ -9,7 +9,10 @@ from msgspec import structs
 from crawlyard.config import BridgeName
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.app import create_app
+from tests.site import site_server
 from tests.web.rig import Rig, a_rig
+
+__all__ = ["site_server"]
 
 
 @pytest.fixture

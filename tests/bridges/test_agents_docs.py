@@ -17,7 +17,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.acceptance.shell import FAST, GRANTS, PAGES, Shell, demo_site, serving
-from tests.bridges.test_mcp import structured, text_of
+from tests.bridges.mcp_clients import structured, text_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "agents.md").read_text("utf-8")
 SCOPES = ("--scope", "jobs:read", "--scope", "results:read")

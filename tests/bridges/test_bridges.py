@@ -29,9 +29,10 @@ async def test_no_path_of_a_bridge_is_served_while_it_is_off(rig: Rig) -> None:
 
 
 async def test_a_bridge_needs_a_token(bridged: Rig) -> None:
-    anyone = await bridged.post("/v2/scrape", {"url": "https://example.org"}, by=None)
-    assert (anyone.status_code, anyone.json()["success"]) == (401, False)
-    assert "Bearer" in anyone.json()["error"]
+    for refused, reason in (({"by": None}, "Bearer"), ({"secret": "cyt_wrong"}, "token")):
+        answer = await bridged.post("/v2/scrape", {"url": "https://example.org"}, **refused)
+        assert (answer.status_code, answer.json()["success"]) == (401, False)
+        assert reason in answer.json()["error"]
 
 
 async def test_routes_that_are_not_supported_are_named(bridged: Rig) -> None:

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from crawlyard.bridges.firecrawl.documents import images_in
-from crawlyard.bridges.firecrawl.options import BATCH, CRAWL, MAP, SCRAPE
+from crawlyard.bridges.firecrawl.options import (
+    BATCH,
+    CRAWL,
+    FORMAT_OPTIONS,
+    MAP,
+    SCRAPE,
+    scrape_form,
+)
 from crawlyard.core.access.user import Permit
 from crawlyard.core.jobs.lifecycle import State
 from tests.web.crawled import crawled, in_state
@@ -24,20 +31,68 @@ MEANINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "allowExternalLinks": (True, {"scope": "any"}),
     "delay": (2, {"delay_s": 2.0}),
     "maxConcurrency": (9, {"per_host": 9, "concurrency": 9}),
+    "ignoreQueryParameters": (True, {"ignore_query": True}),
     "includePaths": (["blog/.*"], {"include": ["re:^https?://[^/?#]+[^?#]*(?:blog/.*)"]}),
     "excludePaths": (["^/a$"], {"exclude": ["re:^https?://[^/?#]+/a$"]}),
     "scrapeOptions.onlyMainContent": (False, {"text": "page-markdown"}),
     "scrapeOptions.headers": ({"X-A": "1"}, {}),  # hidden in answers
     "scrapeOptions.timeout": (5000, {"timeout_s": 5.0}),
     "scrapeOptions.formats": (["rawHtml"], {"keep_html": True}),
+    "scrapeOptions.formats.fullPage": (
+        {"type": "screenshot", "fullPage": True},
+        {"render": "always", "screenshot": "png", "full_page": True},
+    ),
+    "scrapeOptions.waitFor": (1500, {"render": "always", "actions": ["wait 1.5s"]}),
+    "scrapeOptions.actions": (
+        [
+            {"type": "click", "selector": "#more"},
+            {"type": "wait", "selector": ".new"},
+            {"type": "wait", "milliseconds": 2000},
+        ],
+        {"render": "always", "actions": ["click #more", "wait .new", "wait 2s"]},
+    ),
+    "scrapeOptions.location": ({"languages": ["de", "en"]}, {}),  # a header
     "scrapeOptions.maxAge": (14_400_000, {}),
 }
 """A value of each option of a crawl that changes something, and the fields of its job."""
 
+SENT_BY_CLIENTS = {
+    "scrape": "formats headers includeTags excludeTags onlyMainContent timeout waitFor mobile "
+    "parsers actions location skipTlsVerification removeBase64Images fastMode useMock blockAds "
+    "proxy maxAge minAge storeInCache lockdown checkPromptInjection redactPII threatProtection "
+    "auditMetadata profile integration origin domainTools toolDetail",
+    "crawl": "prompt excludePaths includePaths maxDiscoveryDepth sitemap ignoreQueryParameters "
+    "deduplicateSimilarURLs limit crawlEntireDomain allowExternalLinks allowSubdomains "
+    "ignoreRobotsTxt robotsUserAgent delay maxConcurrency webhook scrapeOptions regexOnFullURL "
+    "zeroDataRetention integration origin auditMetadata",
+    "batch/scrape": "webhook appendToId ignoreInvalidURLs maxConcurrency zeroDataRetention "
+    "integration origin auditMetadata",
+    "map": "search sitemap includeSubdomains ignoreQueryParameters limit timeout integration "
+    "origin location threatProtection auditMetadata",
+}
+"""Options that the SDKs can send: `firecrawl-py` 4.55 and `@mendable/firecrawl-js` 4.42."""
+
+OTHER_TABLES = {"formats", "scrapeOptions", "includePaths", "excludePaths"}
+
 
 def _nested(name: str, value: object) -> dict[str, Any]:
     first, _, rest = name.partition(".")
+    if rest.startswith("formats."):
+        return {first: {"formats": [value]}}
     return {first: {rest: value} if rest else value}
+
+
+def test_each_option_that_clients_can_send_is_in_a_table() -> None:
+    tables = {"crawl": CRAWL, "scrape": SCRAPE, "batch/scrape": BATCH, "map": MAP}
+    for path, names in SENT_BY_CLIENTS.items():
+        assert set(names.split()) - OTHER_TABLES <= set(tables[path]), path
+    options = {
+        "screenshot": "fullPage quality viewport",
+        "changeTracking": "modes schema prompt tag",
+    }
+    assert {name: set(table) for name, table in FORMAT_OPTIONS.items()} == {
+        name: set(words.split()) for name, words in options.items()
+    }
 
 
 async def _started(bridged: Rig, **options: Any) -> dict[str, Any]:
@@ -50,6 +105,8 @@ async def _started(bridged: Rig, **options: Any) -> dict[str, Any]:
 async def test_each_option_of_a_crawl_sets_its_fields_of_the_job(bridged: Rig) -> None:
     applied = {name for name, option in CRAWL.items() if option.apply}
     applied |= {f"scrapeOptions.{name}" for name, option in SCRAPE.items() if option.apply}
+    options = FORMAT_OPTIONS["screenshot"].items()
+    applied |= {f"scrapeOptions.formats.{name}" for name, option in options if option.apply}
     ignored = {"origin", "integration", "auditMetadata", "ignoreRobotsTxt"}
     walked = {name for name in applied if name.rpartition(".")[2] not in ignored}
     assert walked <= set(MEANINGS)
@@ -82,9 +139,40 @@ async def test_what_would_change_the_result_and_is_not_supported_is_refused(brid
             answer = await bridged.post(f"/v2/{path}", body | {name: "x"})
             assert answer.status_code == 400, (path, name)
             assert name in answer.json()["error"]
-    for formats in (["screenshot"], [{"type": "json", "prompt": "x"}], "markdown", ["summary"]):
+    for formats in ([{"type": "json", "prompt": "x"}], "markdown", ["summary"], [5], [{}]):
         answer = await bridged.post("/v2/scrape", {"url": URL, "formats": formats})
         assert (answer.status_code, "formats" in answer.json()["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("waitFor", 60_001),
+        ("actions", [{"type": "scroll", "direction": "down"}]),
+        ("actions", [{"type": "click", "selector": "a", "all": True}]),
+        ("actions", [{"type": "screenshot"}]),
+        ("location", {"country": "DE"}),
+        ("location", {"country": "DE", "languages": ["de"]}),
+        ("location", {"languages": [5]}),
+    ],
+)
+async def test_what_a_job_cannot_do_in_a_page_is_refused(
+    bridged: Rig, option: str, value: object
+) -> None:
+    answer = await bridged.post("/v2/batch/scrape", {"urls": [URL], option: value})
+    assert (answer.status_code, f"{option}: expected" in answer.json()["error"]) == (400, True)
+
+
+async def test_options_add_to_one_field_of_the_job(bridged: Rig) -> None:
+    more: dict[str, Any] = {
+        "waitFor": 500,
+        "actions": [{"type": "click", "selector": "a"}],
+        "headers": {"X-A": "1"},
+        "location": {"languages": ["de"]},
+    }
+    form = scrape_form(more, SCRAPE)
+    assert form["actions"] == ["wait 0.5s", "click a"]
+    assert form["headers"] == {"X-A": "1", "Accept-Language": "de"}
 
 
 async def test_ignoring_robots_needs_its_grant(bridged: Rig) -> None:
@@ -105,9 +193,11 @@ async def test_a_running_crawl_shows_documents_only_from_a_cursor_on(bridged: Ri
 
 
 async def test_an_ended_crawl_has_its_documents(bridged: Rig) -> None:
-    for state, word in {State.COMPLETED: "completed", State.CANCELLED: "cancelled"}.items():
-        job = await in_state(bridged, state, tags=TAGS)
-        status = (await bridged.get(f"/v2/crawl/{job}")).json()
+    for state in (State.COMPLETED, State.FAILED, State.CANCELLED):
+        job, word = await in_state(bridged, state, tags=TAGS), str(state)
+        answer = await bridged.get(f"/v2/crawl/{job}")
+        status = answer.json()
+        assert (answer.status_code, status["success"]) == (200, True)
         assert (status["status"], len(status["data"])) == (word, status["completed"])
         document = status["data"][0]
         assert document["markdown"] == document["rawHtml"]

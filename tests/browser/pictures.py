@@ -26,6 +26,7 @@ from tests.site import served_elsewhere
 PAGES: Mapping[str, str] = {
     "overview": "/",
     "jobs": "/jobs",
+    "group": "/jobs?q=group_id:{group}",
     "new": "/jobs/new?template={template}",
     "job": "/jobs/{running}",
     "job-pages": "/jobs/{done}/pages",
@@ -36,7 +37,7 @@ PAGES: Mapping[str, str] = {
     "job-problems": "/jobs/{done}/problems",
     "job-log": "/jobs/{running}/log",
     "job-history": "/jobs/{done}/history",
-    "job-settings": "/jobs/{done}/settings",
+    "job-settings": "/jobs/{together}/settings",
     "schedules": "/schedules",
     "calendar": "/schedules/calendar",
     "schedule": "/schedules/{schedule}",
@@ -46,6 +47,7 @@ PAGES: Mapping[str, str] = {
     "workers": "/workers",
     "events": "/events",
     "tokens": "/settings/tokens",
+    "triggers": "/settings/triggers",
     "webhooks": "/settings/webhooks",
     "sessions": "/settings/sessions",
     "limits": "/settings/limits",
@@ -56,7 +58,10 @@ LIVELY = 30
 """Pages that the running job has by then: its charts have a course to show."""
 
 SETTLED_MS = 2_500  # after which a page shows all that it has asked for
-PHONE = ("overview", "jobs", "job", "page", "changes", "schedules", "schedule", "new")
+PHONE = (
+    *("overview", "jobs", "group", "job", "page", "changes", "schedules", "schedule", "new"),
+    "triggers",
+)
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
 OPENED: dict[str, Any] = {"allow_private": True}
 FAST: dict[str, Any] = {"delay_s": 0, "per_host": 8, "concurrency": 8}
@@ -142,6 +147,9 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
     await ask(
         "POST", "/tokens", {"name": "nightly import", "scopes": ["jobs:write", "results:read"]}
     )
+    await ask("POST", "/triggers", {"name": "CMS", "schedule": schedules["News sweep"]})
+    target = {"template": "docs-site", "params": {"start": url}, "mapping": {"start": "/page"}}
+    await ask("POST", "/triggers", {"name": "Build pipeline"} | target)
     changed = await _changed(stage)
     for name, login in _SESSIONS.items():
         await ask("PUT", f"/sessions/{name}", login)
@@ -150,12 +158,11 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
     )
     paused = await stage.job(name="Museum collection", urls=[url], **SLOW, **OPENED)
     await ask("POST", f"/jobs/{paused['id']}/pause", {"reason": "until the evening"})
-    for name, level in (
-        ("Wiki snapshot", "low"),
-        ("Blog archive", "normal"),
-        ("Help centre", "urgent"),
-    ):
-        await stage.job(name=name, urls=[url], priority=level, **SLOW, **OPENED)
+    hook = {"url": hooked["url"], "metadata": {"build": 42}}
+    form = {"urls": [url], "webhooks": [hook], **SLOW, **OPENED}
+    levels = {"Wiki snapshot": "low", "Blog archive": "normal", "Help centre": "urgent"}
+    forms = [form | {"name": name, "priority": level} for name, level in levels.items()]
+    batch = await ask("POST", "/jobs/batch", {"jobs": forms})
     later = (stage.yard.clock.now() + timedelta(hours=2)).isoformat()
     await stage.job(name="Forum threads", urls=["https://forum.example.net/"], start_at=later)
     [page] = (await ask("GET", f"/jobs/{done['id']}/pages?limit=1"))["items"]
@@ -164,6 +171,8 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
         "running": running["id"],
         "done": done["id"],
         "changed": changed,
+        "group": batch["group_id"],
+        "together": batch["results"][0]["id"],
         "page": page["id"],
         "schedule": schedules["Price watch"],
         "template": docs["id"],

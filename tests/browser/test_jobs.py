@@ -351,3 +351,30 @@ async def test_the_list_is_accessible_and_fits_a_phone(stage: Stage, dark: bool)
         await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
         assert await overflow_of(page) == 0
         assert await faults_of(page) == []
+
+
+async def test_a_group_is_seen_from_its_jobs_and_cancelled(stage: Stage) -> None:
+    forms = [{"urls": ["https://docs.example.org/"], "name": name} for name in ("One", "Two")]
+    batch = await stage.ask("POST", "/jobs/batch", {"jobs": forms})
+    await stage.job(name="Alone")
+    async with stage.page(f"/jobs/{batch['results'][0]['id']}") as page:
+        await page.get_by_role("link", name=f"group {batch['group_id']}").click()
+        group = page.get_by_role("region", name="All jobs together")
+        await expect(group).to_contain_text("0 of 2 jobs of this group ended")
+        await expect(group).to_contain_text("2 waiting")
+        await stage.ask("POST", f"/jobs/{batch['results'][0]['id']}/cancel")
+        await expect(group).to_contain_text("1 of 2 jobs")
+        assert sorted(await named(page)) == ["One", "Two"]
+        await group.get_by_role("button", name="Cancel all").click()
+        await page.locator("#ask").get_by_role("button", name="Cancel").click()
+        await expect(group).to_contain_text("All 2 jobs of this group ended")
+        await expect(group.get_by_role("button")).to_be_hidden()
+        assert await faults_of(page) == []
+    states = {job["spec"]["name"]: job["state"] for job in await all_jobs(stage)}
+    assert (states["One"], states["Two"], states["Alone"]) == ("cancelled", "cancelled", "pending")
+
+
+async def all_jobs(stage: Stage) -> list[dict[str, Any]]:
+    """Return the newest jobs."""
+    jobs: list[dict[str, Any]] = (await stage.ask("GET", "/jobs?fields=state,spec.name"))["items"]
+    return jobs

@@ -153,6 +153,28 @@ async def test_what_cannot_be_is_said_at_its_field(stage: Stage) -> None:
         await expect(page.locator("#urls ~ .error")).to_contain_text("ftp://example.org/")
 
 
+async def test_a_webhook_of_the_job_has_events_and_metadata(stage: Stage) -> None:
+    async with stage.page("/jobs/new") as page:
+        await page.get_by_label(STARTS).fill("docs.example.org")
+        await unfolded(page, "Job")
+        hooks = page.get_by_label("Webhooks")
+        await hooks.fill('https://1.1.1.1/done job.completed {"build": 42')
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(hooks).to_have_attribute("aria-invalid", "true")
+        await hooks.fill('https://1.1.1.1/done job.completed {"build": 42}\nhttps://1.1.1.1/all')
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(page).to_have_url(re.compile(r"/jobs/[0-9a-f-]{36}$"))
+        await page.goto(f"{page.url}/settings")
+        table = page.get_by_role("table", name="Webhooks of this job")
+        row = table.get_by_role("row").filter(has_text="https://1.1.1.1/done")
+        await expect(row).to_contain_text('{"build":42}')
+        await expect(table.get_by_role("row")).to_have_count(3)
+    [job] = (await stage.ask("GET", "/jobs?fields=spec.webhooks"))["items"]
+    first, second = job["spec"]["webhooks"]
+    assert (first["events"], first["metadata"]) == (["job.completed"], {"build": 42})
+    assert second["events"] == ["job.completed", "job.failed", "job.cancelled"]
+
+
 async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> None:
     async with stage.context(permissions=["clipboard-read", "clipboard-write"]) as context:
         page = await context.new_page()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -13,6 +14,7 @@ from tests.browser.rig import NARROW, Stage, a_stage
 SECTIONS = (
     "profile",
     "tokens",
+    "triggers",
     "notifications",
     "webhooks",
     "sessions",
@@ -54,6 +56,39 @@ async def test_what_a_token_may_not_be_good_for_is_said_at_its_field(stage: Stag
         await expect(page.locator(".error")).to_contain_text("jobs:steal")
 
 
+async def test_the_url_of_a_trigger_is_shown_once_and_starts_a_crawl_until_revoked(
+    stage: Stage,
+) -> None:
+    parameters = [{"name": "start", "type": "url"}]
+    template = {"name": "docs", "spec": {"urls": ["{{start}}"]}, "parameters": parameters}
+    await stage.ask("POST", "/templates", template)
+    async with stage.page("/settings/triggers") as page:
+        await page.get_by_label("Name").fill("CMS <b>")
+        await page.get_by_role("button", name="Create trigger").click()
+        await expect(page.locator(".error")).to_contain_text("a schedule or a template")
+        await page.get_by_label("Or template").fill("docs")
+        await page.get_by_text("Parameters of the template").click()
+        await page.get_by_label("Values").fill("start=https://docs.example.org/")
+        await page.get_by_label("From the body of a call").fill("start=/page/url")
+        await page.get_by_role("button", name="Create trigger").click()
+        url = await page.locator("#ask pre").inner_text()
+        assert url.startswith(f"{stage.base}/hooks/cyh_")
+        await page.get_by_role("button", name="Back").click()
+        row = page.get_by_role("row").filter(has_text="CMS <b>")
+        await expect(row.get_by_role("link", name="docs")).to_be_visible()
+        body = {"page": {"url": "https://docs.example.org/new"}}
+        async with httpx.AsyncClient() as client:
+            started = await client.post(url, json=body)
+            await row.get_by_role("button", name="Revoke").click()
+            await page.locator("#ask").get_by_role("button", name="Revoke").click()
+            await expect(row).to_contain_text("Revoked")
+            refused = await client.post(url, json=body)
+
+    assert (started.status_code, refused.status_code) == (202, 401)
+    job = await stage.ask("GET", f"/jobs/{started.json()['job_id']}")
+    assert job["spec"]["urls"] == ["https://docs.example.org/new"]
+
+
 async def test_a_webhook_is_tested_and_its_deliveries_are_seen(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -89,11 +124,8 @@ async def test_a_channel_is_created_and_a_test_shows_its_answer(stage: Stage) ->
         await form.get_by_label("URL, or mail address").fill(HOOK_URL)
         await form.get_by_role("button", name="Create channel").click()
         await expect(form.locator(".error")).to_contain_text("127.0.0.1 is loopback")
-        await stage.ask(
-            "POST",
-            "/notifications",
-            json={"name": "ops", "kind": "slack", "to": HOOK_URL, "allow_addresses": [SITE[7:]]},
-        )
+        body = {"name": "ops", "kind": "slack", "to": HOOK_URL, "allow_addresses": [SITE[7:]]}
+        await stage.ask("POST", "/notifications", body)
         row = page.get_by_role("row").filter(has_text="ops")
         await expect(row).to_contain_text("127.0.0.1:9/…hook")
         await row.get_by_role("button", name="Send a test").click()

@@ -1,6 +1,7 @@
 """Groups in every store: exactly one event once the last of their jobs has ended."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,19 +9,21 @@ from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Lease
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
-from tests.builders import NOW, a_batch, a_job, a_target, done, its_event
+from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, its_event
+from tests.builders_webhooks import SECRET
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added, claimed, ended, moved, recorded
 
 ENDS = EventQuery(names=frozenset({EventName.GROUP_COMPLETED}))
 
 
-async def group_of(store: Store, count: int) -> tuple[str, list[Job]]:
+async def group_of(store: Store, count: int, **fields: Any) -> tuple[str, list[Job]]:
     group_id = new_id()
-    jobs = [a_job(origin=Origin(group_id=group_id)) for _ in range(count)]
+    jobs = [a_job(origin=Origin(group_id=group_id), **fields) for _ in range(count)]
     return group_id, [await added(store, job) for job in jobs]
 
 
@@ -47,6 +50,9 @@ async def test_the_last_job_that_ends_ends_its_group_once(store: Store) -> None:
         "pages": 1,
         "errors": 0,
     }
+    cancelled = (await store.jobs.get(second.id)).job
+    await store.jobs.delete(second.id, cancelled.version, its_event(cancelled, EventName.DELETED))
+    assert len(await ends(store)) == 1  # it had ended before
 
 
 async def test_jobs_that_end_at_the_same_time_end_their_group_once(backend: Backend) -> None:
@@ -111,3 +117,24 @@ async def test_a_group_is_read_with_its_totals(store: Store) -> None:
     assert group.states == {State.RUNNING: 1, State.PENDING: 1}
     assert (group.jobs, group.pages, group.ended, group.ended_at) == (2, 1, False, None)
     assert await store.groups.get(new_id()) is None
+
+
+async def test_a_webhook_of_a_job_receives_the_end_of_its_group(store: Store) -> None:
+    hook = JobWebhook(url="https://a.example/", events=("group.*",), secret=SECRET)
+    own = {"spec": a_spec(webhooks=(hook,)), "id": new_id()}
+    _, [first] = await group_of(store, 1, **own)
+    group_id = first.origin.group_id
+    second = await added(store, origin=Origin(group_id=group_id))
+    _, [other] = await group_of(store, 1, spec=own["spec"])
+
+    await moved(store, first.id, Move.CANCEL)
+    await store.deliveries.fan_out(NOW)
+    assert await store.deliveries.find(f"{first.id}:0", None, None, 10) == []
+    await moved(store, second.id, Move.CANCEL)
+    await store.deliveries.fan_out(NOW)
+
+    [delivery] = await store.deliveries.find(f"{first.id}:0", None, None, 10)
+    [event] = await store.deliveries.events([delivery])
+    assert event is not None
+    assert (delivery.name, event.subject) == ("group.completed", group_id)
+    assert await store.deliveries.find(f"{other.id}:0", None, None, 10) == []

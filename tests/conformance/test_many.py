@@ -18,7 +18,6 @@ from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
 from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
-from crawlyard.services.jobs.batches import submit_many
 from crawlyard.services.jobs.lookup import find_job, read_all_events
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submission
@@ -48,8 +47,8 @@ async def submit_jobs(writer: JobWriter, count: int, by: Actor = LOCAL, **fields
     """Return the ids of new jobs, the oldest first."""
     spec = JobSpec(urls=("https://example.com/",), **fields)
     submitter = a_submitter(writer.store, FakeClock())
-    entered = await submit_many(submitter, by, [Submission(spec=spec)] * count)
-    return [job.id for job in entered if isinstance(job, Job)]
+    drafts = [await submitter.draft(by, Submission(spec=spec)) for _ in range(count)]
+    return [job.id for job in await submitter.enter_all(drafts) if isinstance(job, Job)]
 
 
 async def events_with_versions(store: Store, job_id: str) -> list[tuple[EventName, int]]:

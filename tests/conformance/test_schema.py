@@ -32,6 +32,7 @@ from crawlyard.store.tables.every import metadata
 from tests.builders import LEASE, a_batch, a_job, a_target, done, its_event
 from tests.conformance.indexing import postings
 from tests.conformance.older import OLDER, stamp
+from tests.new_sqlite import script
 
 T = TypeVar("T")
 
@@ -118,6 +119,10 @@ def differences(conn: Connection) -> list[object]:
     # its type does not know that it takes several
     diffs: list[object] = compare_metadata(context, [metadata, page_search.INDEX])  # type: ignore[arg-type]
     return diffs
+
+
+def test_the_statements_for_sqlite_are_those_that_the_tables_generate() -> None:
+    assert new_database.SQLITE.read_text("utf-8") == script(), "run python -m tests.new_sqlite"
 
 
 async def test_a_new_database_has_what_the_tables_say(new: str) -> None:
@@ -239,7 +244,7 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
 
     def columns_of_webhook(_: dict[str, object]) -> dict[str, object]:
         channel: dict[str, object] = {"name": "", "rules": None, "sealed": None, "failing": "{}"}
-        return channel | {"metadata": "{}", "format": "standard"}
+        return channel | {"metadata": "{}", "group_id": None, "format": "standard"}
 
     texts = {"pulse": "{}", "budget": "{}", "current_url": ""}
     nulls = dict.fromkeys(("worker", "lease_until", "recorded_at", "freed_at", "asked_by"))

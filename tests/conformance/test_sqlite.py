@@ -14,13 +14,13 @@ from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, PageError, Targe
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull, StoreUnavailable
+from crawlyard.store.db import new_database as new_databases
 from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
-from crawlyard.store.tables import page_search
 from crawlyard.store.tables.jobs import bodies
 from tests.builders import NOW, a_batch, a_job, a_page, a_target, done, its_event
 from tests.conformance.steps import added, claimed, ended, recorded
@@ -158,8 +158,9 @@ async def test_what_cannot_be_opened_is_named(tmp_path: Path, where: str, messag
 async def test_a_sqlite_without_full_text_search_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tuple(statement.replace("fts5", "fts9") for statement in page_search.ON_SQLITE)
-    monkeypatch.setattr(page_search, "ON_SQLITE", other)
+    other = tmp_path / "other.sql"
+    other.write_text(new_databases.SQLITE.read_text("utf-8").replace("fts5", "fts9"), "utf-8")
+    monkeypatch.setattr(new_databases, "SQLITE", other)
 
     with pytest.raises(StoreUnavailable, match="needs SQLite with FTS5"):
         await open_sql_store(tmp_path / "yard.db")

@@ -25,7 +25,7 @@ from crawlyard.engine.extract.page import (
 from crawlyard.engine.extract.page_text import DENSE
 from crawlyard.engine.extract.parse_child import LARGE, serve
 from crawlyard.engine.extract.parse_pool import (
-    LARGE_IF_SLOW,
+    LARGE_WITH_SELECTORS,
     ParseBudget,
     ParsePool,
     is_heavy,
@@ -78,7 +78,7 @@ async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: ParsePool)
 async def test_only_a_large_page_is_parsed_in_a_process(pool: ParsePool) -> None:
     for mode in TextMode:
         options = ExtractOptions(text=mode)
-        small = await pool.run(PAGE[:LARGE_IF_SLOW], PageSource(url="http://h/", options=options))
+        small = await pool.run(PAGE[:LARGE], PageSource(url="http://h/", options=options))
         assert (small.title, pool._idle) == ("t", [])
 
     large = await pool.run(
@@ -92,9 +92,9 @@ def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
     for options, largest in (
         (ExtractOptions(text=TextMode.NONE), LARGE),
         (ExtractOptions(text=TextMode.TEXT), LARGE),
-        (ExtractOptions(text=TextMode.MAIN), LARGE_IF_SLOW),
-        (ExtractOptions(text=TextMode.MARKDOWN), LARGE_IF_SLOW),
-        (ExtractOptions(text=TextMode.NONE, css=(("a", "p"),)), LARGE_IF_SLOW),
+        (ExtractOptions(text=TextMode.MAIN), LARGE),
+        (ExtractOptions(text=TextMode.MARKDOWN), LARGE),
+        (ExtractOptions(text=TextMode.NONE, css=(("a", "p"),)), LARGE_WITH_SELECTORS),
     ):
         assert [is_heavy(b"x" * size, options) for size in (largest, largest + 1)] == [False, True]
 

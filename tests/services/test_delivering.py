@@ -1,6 +1,8 @@
 """Deliveries to receivers: their content, and retries after bad answers."""
 
 import asyncio
+import hmac
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,6 +12,7 @@ from standardwebhooks import WebhookVerificationError
 from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import EventName
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.webhooks.delivery_limits import DeliveryRoom
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
@@ -17,10 +20,12 @@ from crawlyard.core.webhooks.webhook import (
     WAITS,
     DeliveryState,
     JobWebhook,
+    MessageFormat,
 )
 from crawlyard.services.webhooks.delivery import DeliveryOptions
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET
+from tests.conformance.steps import moved
 from tests.receiver import (
     Receiver,
     answer,
@@ -144,6 +149,40 @@ class TestWhatArrives:
 
         [message] = receiver.verified_messages(SECRET)
         assert (message["data"]["job_id"], message["data"]["metadata"]) == (job.id, metadata)
+
+    async def test_a_job_of_firecrawls_api_has_messages_in_its_format(self) -> None:
+        rig = WebhookRig()
+        async with Receiver() as receiver, rig.delivering():
+            for messages in (MessageFormat.FIRECRAWL_CRAWL, MessageFormat.FIRECRAWL_BATCH):
+                hook = JobWebhook(
+                    url=receiver.url,
+                    events=("job.*",),
+                    secret=SECRET,
+                    metadata={"a": "b"},
+                    format=messages,
+                )
+                spec = a_spec(webhooks=(hook,), allow_addresses=(receiver.authority,))
+                job = await rig.happened(spec=spec)
+                await moved(rig.store, job.id, Move.CANCEL)
+            await rig.clock.jump(timedelta(seconds=1))
+            await until(lambda: len(receiver.messages) == 4)
+
+        receiver.verified_messages(SECRET)
+        contents = []
+        for message in receiver.messages:
+            digest = hmac.digest(SECRET.encode(), message.body, "sha256").hex()
+            assert message.headers["x-firecrawl-signature"] == f"sha256={digest}"
+            contents.append(json.loads(message.body))
+            assert contents[-1]["webhookId"] == message.id
+        by_type = {content["type"]: content for content in contents}
+        assert by_type.keys() == {
+            f"{kind}.{word}" for kind in ("crawl", "batch_scrape") for word in ("created", "failed")
+        }
+        failed = by_type["batch_scrape.failed"]
+        assert (failed["success"], failed["id"], failed["data"]) == (False, job.id, [])
+        assert failed["error"].startswith("cancelled: ")
+        assert by_type["crawl.created"]["success"]
+        assert {tuple(content["metadata"]) for content in contents} == {("a",)}
 
     async def test_drained_it_returns_once_nothing_is_due(self) -> None:
         rig = WebhookRig()

@@ -8,20 +8,23 @@ from datetime import datetime, timedelta
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Forbidden, NotPublic, QuotaExceeded, StoreUnavailable
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs import batches, submission
-from crawlyard.services.jobs.batches import PORTION, submit_many
-from crawlyard.services.jobs.submission import Submission, Submitter
-from crawlyard.store.jobs.intake import IntakeStore
-from crawlyard.store.queries import Entered, Entrant, JobQuery
+from crawlyard.services.jobs import submission
+from crawlyard.services.jobs.batches import submit_batch
+from crawlyard.services.jobs.submission import Submitter
+from crawlyard.store.queries import Entered, Entrant, EventQuery, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_spec
 from tests.builders_serve import quoted
 from tests.clock import FakeClock
 from tests.jobs import submit_to
 
+URL = "https://example.com/"
+FORM = {"urls": [URL]}
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
 GOOD = a_spec()
 BAD = a_spec(urls=("http://127.0.0.1/",))
@@ -31,10 +34,11 @@ BAD = a_spec(urls=("http://127.0.0.1/",))
 class Door:
     """An intake that records the size of each group, and can fail."""
 
-    inner: IntakeStore
+    store: Store
     came: list[int] = field(default_factory=list)
     hates: str = ""  # the owner at whom it breaks
     shut: bool = False
+    cancels: bool = False  # the new jobs, at once
 
     async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
         self.came.append(len(entrants))
@@ -42,7 +46,13 @@ class Door:
             raise StoreUnavailable("it is shut")
         if any(entrant.owner == self.hates for entrant in entrants):
             raise RuntimeError("a defect")
-        return await self.inner.enter(entrants)
+        answers = await self.store.intake.enter(entrants)
+        if self.cancels:
+            await self.store.jobs.change_all(
+                [answer.id for answer in answers if isinstance(answer, Job)],
+                lambda each: each.job.apply_move(Move.CANCEL, NOW, actor="local"),
+            )
+        return answers
 
 
 @dataclass
@@ -73,7 +83,7 @@ class Announced(LocalDispatcher):
 
 @pytest.fixture
 def yard(store: Store) -> IntakeRig:
-    door, dispatcher = Door(store.intake), Announced()
+    door, dispatcher = Door(store), Announced()
     submitter = Submitter(store.with_parts(intake=door), dispatcher, FakeClock())
     return IntakeRig(store, door, submitter, dispatcher.instants)
 
@@ -138,64 +148,66 @@ class TestAtTheSameTime:
         assert yard.instants == [NOW] * len(yard.door.came)
 
 
-class TestMany:
+class TestBatches:
     async def test_jobs_are_stored_in_request_order_with_their_start_times(
         self, yard: IntakeRig
     ) -> None:
         later = NOW + timedelta(hours=1)
-        submissions = [
-            Submission(spec=a_spec(name=f"n{n}"), start_at=later if n % 2 else None)
+        forms = [
+            FORM | {"name": f"n{n}"} | ({"start_at": later.isoformat()} if n % 2 else {})
             for n in range(6)
         ]
 
-        answers = await submit_many(yard.submitter, LOCAL, submissions)
+        batch = await submit_batch(yard.submitter, LOCAL, forms)
 
-        assert answers == await yard.stored()
-        jobs = [answer for answer in answers if isinstance(answer, Job)]
+        jobs = await yard.stored()
+        assert [result.id for result in batch.results] == [job.id for job in jobs]
         assert [job.spec.name for job in jobs] == [f"n{n}" for n in range(6)]
         assert [job.due_at for job in jobs] == [NOW, later] * 3
         assert (yard.door.came, yard.instants) == ([6], [NOW])
 
-    async def test_more_than_a_transaction_holds_take_several(self, yard: IntakeRig) -> None:
-        answers = await submit_many(yard.submitter, LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
-        assert yard.door.came == [PORTION, 10]
-        assert await yard.stored() == answers
+    async def test_a_large_batch_ends_once_however_early_its_jobs_end(
+        self, yard: IntakeRig
+    ) -> None:
+        yard.door.cancels = True
+        batch = await submit_batch(yard.submitter, LOCAL, [FORM] * 600)
+        ends = EventQuery(names=frozenset({EventName.GROUP_COMPLETED}))
+        [end] = await yard.store.events.events(ends)
+        assert (end.subject, end.data["jobs"]) == (batch.group_id, 600)
 
-    async def test_those_with_many_urls_take_more_of_them(
+    async def test_others_with_many_urls_take_more_transactions(
         self, yard: IntakeRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (batches, submission):
-            monkeypatch.setattr(module, "HEAVIEST", 5)
-        heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
-        await submit_many(
-            yard.submitter, LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)]
-        )
-        many = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, heavy) for _ in range(3)))
-        assert yard.door.came == [2, 2, 1, 1, 1]
-        assert len(many) == 3
+        monkeypatch.setattr(submission, "HEAVIEST", 5)
+        heavy = [f"{URL}{n}" for n in range(4)]
+        await submit_batch(yard.submitter, LOCAL, [FORM, {"urls": heavy}, FORM, {"urls": heavy}])
+        spec = a_spec(urls=tuple(heavy))
+        await asyncio.gather(*(submit_to(yard.submitter, LOCAL, spec) for _ in range(3)))
+        assert yard.door.came == [4, 1, 1, 1]
 
     async def test_one_that_is_refused_is_answered_in_its_place(self, yard: IntakeRig) -> None:
         await quoted(yard.store, pending=2)
-        specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
-        answers = await submit_many(yard.submitter, ADA, [Submission(spec=spec) for spec in specs])
-        assert [type(answer) for answer in answers] == [
-            Job,
-            NotPublic,
-            Job,
-            Forbidden,
-            QuotaExceeded,
+        bad, private = {"urls": ["http://127.0.0.1/"]}, FORM | {"allow_private": True}
+        batch = await submit_batch(yard.submitter, ADA, [FORM, bad, FORM, private, FORM])
+        assert [result.code for result in batch.results] == [
+            None,
+            "validation_failed",
+            None,
+            "forbidden",
+            "limit_exceeded",
         ]
-        assert await yard.stored() == [answers[0], answers[2]]
+        assert [job.id for job in await yard.stored()] == [
+            result.id for result in batch.results if result.ok
+        ]
 
     async def test_a_refused_or_empty_batch_does_not_reach_the_store(self, yard: IntakeRig) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
         with pytest.raises(Forbidden, match="eve may view jobs, but not submit them"):
-            await submit_many(yard.submitter, viewer, [Submission(spec=GOOD)] * 2)
+            await submit_batch(yard.submitter, viewer, [FORM] * 2)
         assert yard.door.came == []
 
-        answers = await submit_many(yard.submitter, LOCAL, [Submission(spec=BAD)] * 2)
-        assert [type(answer) for answer in answers] == [NotPublic, NotPublic]
-        assert (yard.door.came, yard.instants) == ([], [])
-
-        assert await submit_many(yard.submitter, LOCAL, []) == []
-        assert (yard.door.came, yard.instants) == ([], [])
+        bad = {"urls": ["http://127.0.0.1/"]}
+        for forms in ([bad] * 2, []):
+            batch = await submit_batch(yard.submitter, LOCAL, forms)
+            assert (batch.group_id, batch.succeeded) == (None, 0)
+            assert (yard.door.came, yard.instants) == ([], [])

@@ -56,11 +56,10 @@ class Mailbox:
 
     @property
     def messages(self) -> list[EmailMessage]:
-        parsed = (
+        return [
             message_from_bytes(envelope.original_content or b"", policy=policy.default)
             for envelope in self.envelopes
-        )
-        return [message for message in parsed if isinstance(message, EmailMessage)]
+        ]
 
 
 def certificate(folder: Path) -> Path:

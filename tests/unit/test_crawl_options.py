@@ -52,9 +52,12 @@ SOME: dict[str, object] = {
     "ignore_css": [".ad"],
     "ignore_text": ["re:^a"],
     **dict.fromkeys(("limits_pages", "limits_bytes", "limits_errors", "max_depth"), Ceiling(5)),
-    **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),
+    **dict.fromkeys(
+        ("ignore_query", "ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True
+    ),
     "confirm_changes": True,
     "keep_links": False,
+    "full_page": False,
 }
 OPTIONS = {field.path: field.path.replace(".", "_") for field in SHOWN}
 

@@ -1,12 +1,16 @@
 """Metadata of fields, and the bounds that it sets."""
 
 import math
+from enum import Enum
 from typing import Annotated, Any
 
 import pytest
 from msgspec import Struct
 
+from crawlyard import JobSpec, Limits, Settings
 from crawlyard.core.fields import Count, Seconds, about, check_bounds, fields_of
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
 
@@ -40,6 +44,18 @@ def test_each_bound_is_named_by_what_it_expects() -> None:
 def test_what_is_in_its_bounds_is_accepted() -> None:
     check_bounds(Record(up=3, down=3, between=2.0, above=1e-9))
     check_bounds(Record(down=None))
+
+
+@pytest.mark.parametrize("record", [JobSpec, Limits, RetryPolicy, JobWebhook, Settings])
+def test_defaults_which_are_not_checked_are_within_their_bounds(record: type[Struct]) -> None:
+    for path, field in fields_of(record).items():
+        value, bounds = field.default, field.about
+        if value is None or isinstance(value, Enum):
+            continue
+        assert bounds.above is None or value > bounds.above, path
+        assert bounds.least is None or value >= bounds.least, path
+        assert bounds.most is None or value <= bounds.most, path
+        assert bounds.longest is None or len(value) <= bounds.longest, path
 
 
 def test_a_group_stands_before_the_name_in_an_error() -> None:

@@ -301,11 +301,11 @@ async def test_what_sets_the_delay_of_a_host_is_reported() -> None:
 
 
 def test_a_delay_is_an_operators_or_another_workers_only_if_it_is_the_longest() -> None:
-    host = Host(rule=HostRule(host=HOST, delay_s=2.0, updated_at=NOW))
+    host, rule = Host(), HostRule(host=HOST, delay_s=2.0, updated_at=NOW)
     sources = []
     for job_delay_s, fleet_delay_s in ((1.0, 1.5), (3.0, 1.5), (1.0, 4.0)):
         host.set_limits("job", job_delay_s, 1)
-        host.others_s = fleet_delay_s
+        host.apply_terms(HostTerms(rule=rule, others_s=fleet_delay_s))
         sources.append((host.delay_s, host.delay_from))
     assert sources == [
         (2.0, DelaySource.RULE),

@@ -17,6 +17,7 @@ from crawlyard.core.webhooks.webhook import (
     JITTER,
     MAX_BODY,
     MAX_METADATA,
+    OF_A_JOB,
     WAITS,
     Delivery,
     DeliveryAttempt,
@@ -110,7 +111,7 @@ class TestPatterns:
         with pytest.raises(
             Invalid, match=r"matches 'job\.complete'; did you mean job\.completed\?$"
         ):
-            check_patterns(["job.complete"], kind="job")
+            check_patterns(["job.complete"], kinds={"job"})
 
     def test_there_is_one_and_not_too_many(self, subtests: pytest.Subtests) -> None:
         for patterns in [[], ["*"] * 101]:
@@ -120,10 +121,10 @@ class TestPatterns:
             ):
                 check_patterns(patterns)
 
-    def test_one_kind_may_be_asked_for(self) -> None:
-        check_patterns(["job.*", "*"], kind="job")
+    def test_some_kinds_may_be_asked_for(self) -> None:
+        check_patterns(["job.*", "group.completed", "*"], kinds=OF_A_JOB)
         with pytest.raises(Invalid, match=r"'schedule\.ended'"):
-            check_patterns(["schedule.ended"], kind="job")
+            check_patterns(["schedule.ended"], kinds=OF_A_JOB)
 
 
 class TestTries:

@@ -10,11 +10,12 @@ from typing import Any
 
 import httpx
 
-from crawlyard.clock import SystemClock
+from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answer import API as PREFIX
 from crawlyard.store.store import Store
+from crawlyard.web.app import create_app, has_websockets
 from crawlyard.web.server import (
     IDLE_S,
     MAX_CONNECTIONS,
@@ -131,6 +132,7 @@ async def a_live_rig(
     max_connections: int = MAX_CONNECTIONS,
     options: SiteOptions | None = None,
     host: str = "127.0.0.1",
+    clock: Clock | None = None,
 ) -> AsyncIterator[LiveRig]:
     """Serve *store* on *host*; without *options*, requests are not counted.
 
@@ -138,9 +140,11 @@ async def a_live_rig(
     seconds within which a whole request must come, *idle_s* those of a connection that asks
     nothing, *max_connections* how many may be open.
     """
-    yard = Yard(Settings(database_url=IN_MEMORY), store, SystemClock())
+    yard = Yard(Settings(database_url=IN_MEMORY), store, clock or SystemClock())
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
-    rig = Rig(site=site, app=an_app(site), clock=FakeClock())
+    app = create_app(site) if site.options.bridges else an_app(site)
+    app.state.site = site
+    rig = Rig(site=site, app=app, clock=FakeClock())
     await rig.token(LOCAL.id)
     with listen(host, 0) as sock:
         if send_buffer is not None:
@@ -154,6 +158,7 @@ async def a_live_rig(
                 request_s=request_s,
                 idle_s=idle_s,
                 max_connections=max_connections,
+                websockets=has_websockets(app),
             ),
             httpx.AsyncClient(base_url=base, timeout=PATIENCE_S, limits=_MANY) as client,
         ):

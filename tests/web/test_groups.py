@@ -1,7 +1,6 @@
 """Groups over HTTP and in this process: one progress, one wait, one end."""
 
 import asyncio
-from contextvars import Context
 from datetime import timedelta
 
 from crawlyard.core.access.user import LOCAL
@@ -54,8 +53,7 @@ async def test_a_wait_ends_once_all_jobs_are_cancelled(rig: Rig) -> None:
     groups = Surface(rig.yard.services, LOCAL).groups
     assert not (await groups.wait(group_id, timeout_s=0)).ended
 
-    # in a context of its own: this one has the reply to an earlier request, whose client has gone
-    waiting = asyncio.create_task(groups.wait(group_id), context=Context())
+    waiting = asyncio.create_task(groups.wait(group_id))
     await asyncio.sleep(0)
     assert not waiting.done()
     cancelled = (await rig.post(f"groups/{group_id}/cancel", {"reason": "moved"})).json()

@@ -51,6 +51,14 @@ async def open(  # noqa: A001 - `crawlyard.open`
 class NearSurface(Surface):
     """Surface that validates arguments as a server does, with the same messages."""
 
+    async def digest(self, data: bytes) -> str:
+        """Return a hash of *data* under the key of the instance, the same on all its servers.
+
+        Who does not have the key cannot check a guess of the data.
+        """
+        services, *_ = self._arguments
+        return (await services.seal()).digest(data)
+
     def _noun(self, noun: type[N]) -> N:
         methods = {name: _local_method(endpoint) for name, endpoint in endpoints_of(noun).items()}
         return super()._noun(type(noun.__name__, (noun,), methods))

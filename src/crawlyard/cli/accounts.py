@@ -22,7 +22,6 @@ from crawlyard.cli.options import (
     option,
 )
 from crawlyard.cli.render.output import Column, View, column, fields_of
-from crawlyard.cli.stdout import write_line
 from crawlyard.core.access import policy
 from crawlyard.core.access.user import Role
 from crawlyard.core.answer import as_dict
@@ -31,7 +30,7 @@ from crawlyard.core.fields import Field
 from crawlyard.core.fields import fields_of as declared
 from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.merge_patch import merge_object
-from crawlyard.errors import Forbidden, Invalid, NotFound, Unavailable
+from crawlyard.errors import Forbidden, Invalid, NotFound
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
@@ -272,18 +271,8 @@ async def create_token(
         expires_in_s=expires_in_s,
         idempotency_key=idempotency_key,
     )
-    if new_token.token is None:  # the first response was lost, and secrets are not stored
-        message = f"token {new_token.name} was created, but the response with its secret was lost"
-        raise Unavailable(
-            f"{message}; {session.full_command(f'tokens revoke {new_token.id}')}, and try again"
-        )
-    session.tell(
-        f"token {new_token.name} of {new_token.user}, {new_token.id}; it is not shown again:"
-    )
-    if session.common.writes_records:
-        await session.show(new_token, _MADE)
-    else:
-        write_line(new_token.token)
+    sentence = f"token {new_token.name} of {new_token.user}, {new_token.id}; it is not shown again:"
+    await session.show_secret("token", new_token, _MADE, sentence)
 
 
 @tokens.change("revoked", basics=Basics)

@@ -18,12 +18,13 @@ from crawlyard.cli.render.words import printable
 from crawlyard.cli.stdout import write_line
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.errors import CrawlyardError, Invalid
+from crawlyard.errors import CrawlyardError, Invalid, Unavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from crawlyard.cli.server.deadline import Deadline
+    from crawlyard.core.access.answers import NewTokenOut, NewTriggerOut
     from crawlyard.core.instance import ReadyOut
     from crawlyard.core.purge_result import PurgeResult
     from crawlyard.services.surface import Surface
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from crawlyard.yard import Yard
 
 T = TypeVar("T")
+NewSecret = TypeVar("NewSecret", "NewTokenOut", "NewTriggerOut")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
 _DEFAULT_LIMIT = 50  # items of a list on a terminal
@@ -195,6 +197,25 @@ class Session(Struct, frozen=True, kw_only=True):
             return True
         self.tell("nothing was deleted")
         return False
+
+    async def show_secret(
+        self, kind: str, created: NewSecret, view: View[NewSecret], sentence: str
+    ) -> None:
+        """Write a new token or trigger below *sentence*, or only its secret.
+
+        Raises:
+            Unavailable: it was created before, and that response was lost: secrets are not stored.
+        """
+        if created.token is None:
+            message = f"{kind} {created.name} was created, but the response with its token was lost"
+            raise Unavailable(
+                f"{message}; {self.full_command(f'{kind}s revoke {created.id}')}, and try again"
+            )
+        self.tell(sentence)
+        if self.common.writes_records:
+            await self.show(created, view)
+        else:
+            write_line(created.token)
 
     def full_command(self, command: str) -> str:
         """Return *command* as typed to act on this same instance."""

@@ -225,11 +225,10 @@ def check_bounds(record: Struct, group: str = "") -> None:
     """
     stored = _stored.get()
     faults: list[Invalid] = []
-    for field in _fields_with_bounds(type(record)):
-        name, bounds = field.name, field.about
-        value = getattr(record, name)
-        if value is None or isinstance(value, Enum):
-            continue
+    for name, field in _fields_with_bounds(type(record)):
+        value, bounds = getattr(record, name), field.about
+        if value is None or value == field.default or isinstance(value, Enum):
+            continue  # most values are defaults, which are within their bounds
         if bounds.longest is not None:
             if not stored and len(value) > bounds.longest:
                 message = f"expected at most {bounds.longest}, got {len(value)}"
@@ -261,12 +260,12 @@ def _is_above(value: float, bounds: About) -> bool:
 
 
 @cache
-def _fields_with_bounds(record: type[Struct]) -> tuple[Field, ...]:
-    """Return the fields of *record* itself that have bounds."""
+def _fields_with_bounds(record: type[Struct]) -> tuple[tuple[str, Field], ...]:
+    """Return the fields of *record* itself that have bounds, with their names."""
     bounds = ("above", "least", "most", "longest")
     return tuple(
-        field
-        for field in fields_of(record).values()
+        (path, field)
+        for path, field in fields_of(record).items()
         if not field.group and any(getattr(field.about, bound) is not None for bound in bounds)
     )
 

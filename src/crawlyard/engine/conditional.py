@@ -22,8 +22,8 @@ from crawlyard.engine.http.fetch import Response
 _SAME = (
     "session",
     *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
-    *("follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
-    *("render", "renderer", "chromium", "wait_for", "actions", "screenshot"),
+    *("ignore_query", "follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
+    *("render", "renderer", "chromium", "wait_for", "actions", "screenshot", "full_page"),
 )
 """The fields of a spec that determine the stored content of a response."""
 
@@ -67,8 +67,10 @@ def conditions(prior: Prior) -> Mapping[str, str]:
     return headers
 
 
-def is_usable(prior: Prior, spec: JobSpec) -> bool:
-    """Return whether the content of a page can be reused if it has not changed."""
+def is_usable(prior: Prior, target: Target, spec: JobSpec) -> bool:
+    """Return whether the content of a target's page can be reused if it has not changed."""
+    if spec.ignore_query and target.url not in (prior.page.url, prior.page.final_url):
+        return False  # a 304 is about one URL
     return _is_complete(prior, spec) and _is_read_alike(prior.page, spec)
 
 

@@ -8,7 +8,16 @@ from crawlyard.core.crawl.page import RuleKind, Target, Via
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.scope import Boundary
-from crawlyard.engine.urls import Base, canonical, fingerprint, fingerprints, host_of, origin_of
+from crawlyard.engine.urls import (
+    Base,
+    canonical,
+    fingerprint,
+    fingerprints,
+    host_of,
+    origin_of,
+    page_key,
+    without_query,
+)
 
 NAMED_BY_ROBOTS = "robots"
 """Sitemap value that stands for those named in the robots.txt of the start URLs."""
@@ -98,7 +107,7 @@ class Discovery:
         """Return the *urls* that were not offered before, or may be offered again."""
         recent = self._recent
         uncached = [url for url in urls if url not in recent]
-        fps, known_fps, elsewhere = fingerprints(uncached), self._known_fps, self._elsewhere
+        fps, known_fps, elsewhere = self.keys(uncached), self._known_fps, self._elsewhere
         candidates = zip(uncached, fps, strict=True)
         new = [url for url, fp in candidates if fp not in known_fps and fp not in elsewhere]
         if len(recent) > MOST_RECENT:
@@ -114,7 +123,7 @@ class Discovery:
 
         With *again*, a URL that was fetched is accepted once more, under a key of its own.
         """
-        fp = fingerprint(f"{url}#again" if again else url)  # canonical URLs have no fragment
+        fp = self.key(url, via, source if hop else None, again=again)
         if self._is_known(fp):
             return "already known"
         target = Target(
@@ -140,6 +149,19 @@ class Discovery:
             return self._accept(replace(target, via=Via.EXTERNAL))
         return self._exclude(target, rule)
 
+    def keys(self, urls: Sequence[str]) -> list[int]:
+        """Return the keys of the pages at *urls*."""
+        return fingerprints(map(without_query, urls) if self._spec.ignore_query else urls)
+
+    def key(self, url: str, via: Via, source: Target | None = None, *, again: bool = False) -> int:
+        """Return the key of a URL, to which *source* redirects; *again*: of its second visit."""
+        if again:
+            return fingerprint(f"{url}#again")  # canonical URLs have no fragment
+        is_one_of_many = self._spec.ignore_query and via is not Via.SITEMAP  # they are no pages
+        if is_one_of_many and source and without_query(source.url) == without_query(url):
+            return fingerprint(f"{url}#redirect")  # the key of the page is that of the source
+        return page_key(url, ignore_query=is_one_of_many)
+
     def _is_checked(self, url: str, via: Via) -> bool:
         """Return whether to request a URL out of scope; count the links among them."""
         if via not in {Via.LINK, Via.EXTERNAL} or self._boundary.exclude_rule(url):
@@ -163,7 +185,7 @@ class Discovery:
 
     def _offer_start(self, url: str, via: Via) -> None:
         """Handle a start URL or sitemap; `verdict` decides whether a rule excludes it."""
-        fp = fingerprint(url)
+        fp = self.key(url, via)
         if self._is_known(fp):
             return
         target = Target(url, fp, host_of(url), via=via)

@@ -25,7 +25,7 @@ from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.rendering import Rendering
 from crawlyard.engine.sitemaps import Sitemap
 from crawlyard.engine.start import Start
-from crawlyard.engine.urls import fingerprint, fingerprints
+from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit.state import Visit
 
 MOST_DATES = 250_000
@@ -66,7 +66,7 @@ class Recrawl:
     def read(self, sitemap: Sitemap) -> None:
         """Add the dates of a sitemap; the latest of several dates of a page counts."""
         urls, dates = list(sitemap.lastmods), self._dates
-        for url, fp in zip(urls, fingerprints(urls), strict=True):
+        for url, fp in zip(urls, self._discovery.keys(urls), strict=True):
             if fp in dates or len(dates) < MOST_DATES:
                 lastmod = sitemap.lastmods[url].timestamp()
                 dates[fp] = max(lastmod, dates.get(fp, lastmod))
@@ -126,7 +126,7 @@ class Recrawl:
         if self._whole and target.fp not in self._dates:
             return None
         prior = await self._page(target)
-        return prior if prior is not None and is_usable(prior, self._spec) else None
+        return prior if prior is not None and is_usable(prior, target, self._spec) else None
 
     async def _page(self, target: Target) -> Prior | None:
         return None if target.via in _NO_PAGES else await self._earlier(target.fp)

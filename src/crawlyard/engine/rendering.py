@@ -151,6 +151,7 @@ class Rendering:
                 wait_for=self._spec.wait_for,
                 actions=self._actions,
                 screenshot=self._screenshot,
+                full_page=self._spec.full_page,
                 deadline_s=self._spec.timeout_s,
             )
         except RenderFailed as failure:

@@ -243,6 +243,16 @@ def fingerprints(urls: Iterable[str]) -> list[int]:
     return [(digest(url.encode()) ^ _SIGN) - _SIGN for url in urls]
 
 
+def page_key(url: str, *, ignore_query: bool) -> int:
+    """Return the key of the page at a canonical *url* in a job; see `JobSpec.ignore_query`."""
+    return fingerprint(without_query(url) if ignore_query else url)
+
+
+def without_query(url: str) -> str:
+    """Return *url*, which is canonical, up to its query."""
+    return url.partition("?")[0]
+
+
 def packed_fingerprints(urls: Iterable[str]) -> bytes:
     """Return the distinct fingerprints of *urls*, 8 bytes each, as the store searches them."""
     keys = fingerprints(dict.fromkeys(urls))

@@ -117,7 +117,11 @@ class Services:
 
     async def seal(self) -> "sealing.Seal":
         """Return the seal for the secrets of sites."""
-        return await cookies.Sealer(self.store, self.settings.secret_key).seal()
+        return await self._sealer.seal()
+
+    @cached_property
+    def _sealer(self) -> "cookies.Sealer":
+        return cookies.Sealer(self.store, self.settings.secret_key)
 
     @cached_property
     def access(self) -> "credentials.Credentials":

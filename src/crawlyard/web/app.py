@@ -20,6 +20,11 @@ async def _not_found(request: Request, error: Exception) -> Response:
     return await problems.answer_http_error(request, error)
 
 
+def has_websockets(app: Starlette) -> bool:
+    """Return whether a bridge of *app* serves WebSockets."""
+    return any(isinstance(route, BridgeRoute) and route.bridge.websockets for route in app.routes)
+
+
 def create_app(site: Site) -> Starlette:
     """Return the application that serves *site*."""
     routes = [*routes_of(API, ENDPOINTS, BY_HAND), *reference.ROUTES]

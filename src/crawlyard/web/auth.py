@@ -115,6 +115,13 @@ async def _check_credentials(request: Request, site: Site) -> Caller:
     return caller
 
 
+def is_own_origin(request: Request, origin: str) -> bool:
+    """Return whether *origin* is this server."""
+    own_hosts = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
+    netloc = urlsplit(origin).netloc  # empty for the origin "null" too
+    return bool(netloc) and netloc in own_hosts
+
+
 def check_same_origin(request: Request) -> None:
     """Check that the request was not sent by a page of another site (CSRF).
 
@@ -122,10 +129,7 @@ def check_same_origin(request: Request) -> None:
         Problem: it may have been.
     """
     fetch_site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    own_hosts = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
-    netloc = urlsplit(origin).netloc if origin else ""  # empty for the origin "null" too
-    is_same = bool(netloc) and netloc in own_hosts
+    is_same = is_own_origin(request, request.headers.get("origin", ""))
     if fetch_site is not None:
         is_same = fetch_site == "same-origin"
     if not is_same:

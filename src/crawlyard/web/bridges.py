@@ -1,7 +1,9 @@
 """Bridges of a server: other protocols behind the same middleware, tokens and rate limits."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,17 +16,19 @@ from starlette.types import Message, Receive, Scope, Send
 from crawlyard.about import install_line
 from crawlyard.api.near import NearSurface
 from crawlyard.config import BridgeName
-from crawlyard.errors import CrawlyardError, Unauthenticated, Unavailable
+from crawlyard.errors import CrawlyardError, Forbidden, Unauthenticated, Unavailable
 from crawlyard.lazy import is_installed
 from crawlyard.web import problems
-from crawlyard.web.auth import authorize
+from crawlyard.web.auth import authorize, is_own_origin
+from crawlyard.web.live.stream import Stream, Subscription
+from crawlyard.web.middleware import opening_scope
 from crawlyard.web.routes import check_body
 from crawlyard.web.site import Site
 
 if TYPE_CHECKING:
     from crawlyard.bridges.bridge import Bridge
 
-_NEEDS = {BridgeName.MCP: "mcp"}
+_NEEDS = {BridgeName.FIRECRAWL: "websockets", BridgeName.MCP: "mcp"}
 """The package that a bridge needs; the extra that installs it has the name of the bridge."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -58,7 +62,8 @@ class BridgeRoute(BaseRoute):
         """Return whether the bridge answers a request."""
         path = scope.get("path", "")
         is_below = path == self.bridge.path or path.startswith(f"{self.bridge.path}/")
-        return (Match.FULL if scope["type"] == "http" and is_below else Match.NONE), {}
+        is_served = scope["type"] == "http" or self.bridge.websockets
+        return (Match.FULL if is_below and is_served else Match.NONE), {}
 
     def url_path_for(self, name: str, /, **path_params: object) -> URLPath:
         """Raise `NoMatchFound`: a bridge makes its own URLs."""
@@ -66,7 +71,11 @@ class BridgeRoute(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
-        request = Request(scope, receive)
+        request = Request(opening_scope(scope), receive)
+        request.state.refusal = partial(self._refusal, request)
+        if scope["type"] == "websocket":
+            await self._serve_socket(request, scope, receive, send)
+            return
         changes = request.method not in _SAFE_METHODS
         try:
             request.state.surface = await self._surface_of(request)
@@ -79,6 +88,41 @@ class BridgeRoute(BaseRoute):
         await self.bridge.app(scope, receive, send)
         if changes:
             await self._site.yard.bus.notify_events_stored()  # it may have stored an event
+
+    async def _serve_socket(
+        self, request: Request, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass a WebSocket to the bridge until its token ends; it counts as a stream of that.
+
+        A browser cannot send headers with it: the token may be its subprotocol.
+        """
+        token = next(iter(scope["subprotocols"]), "")
+        if token and "authorization" not in request.headers:
+            headers = [*scope["headers"], (b"authorization", f"Bearer {token}".encode())]
+            request = Request({**request.scope, "headers": headers}, receive)
+        try:
+            origin = request.headers.get("origin")
+            if origin is not None and not is_own_origin(request, origin):
+                raise Forbidden(f"the page {origin:.200} is not of this server")
+            request.state.surface = await self._surface_of(request)
+            stream = await self._site.live.open(request.state.caller, Subscription())
+        except (problems.Problem, CrawlyardError) as error:
+            await self._refusal(request, error)(scope, receive, send)
+            return
+        app = asyncio.ensure_future(self.bridge.app(scope, receive, send))
+        end = asyncio.create_task(_until_ended(stream))
+        try:
+            await asyncio.wait((app, end), return_when=asyncio.FIRST_COMPLETED)
+            if not app.done():
+                app.cancel()
+                await asyncio.wait((app,))
+                await send(_GONE if self._site.live.closed else _REVOKED)
+            elif not app.cancelled():
+                app.result()
+        finally:
+            app.cancel()
+            end.cancel()
+            self._site.live.leave(stream)
 
     async def _surface_of(self, request: Request) -> NearSurface:
         """Return the surface of the sender of *request*, limited to the scopes of their token.
@@ -103,6 +147,17 @@ class BridgeRoute(BaseRoute):
         if self.bridge.refuse is None:
             return problems.answer(request, code, detail, headers=headers)
         return self.bridge.refuse(problems.KINDS[code].status, code, detail, headers)
+
+
+_REVOKED = {"type": "websocket.close", "code": 1008, "reason": "the token is no longer valid"}
+_GONE = {"type": "websocket.close", "code": 1012, "reason": "the server is shutting down"}
+"""Source: RFC 6455, section 7.4, and the IANA registry of close codes."""
+
+
+async def _until_ended(stream: Stream) -> None:
+    while not stream.ended:
+        await stream.wait_for_news()
+        stream.take()  # pings, which WebSockets have of their own
 
 
 def _received(body: bytes, receive: Receive) -> Receive:

@@ -89,7 +89,7 @@ def _help(field: Field, rows: int) -> Iterator[str]:
     if summary != field.label:
         yield f"{summary}."
     if field.path == "webhooks":
-        yield "A URL, then its events; by default all that end a job."
+        yield "A URL, then its events (by default all that end a job) and metadata as JSON."
     elif field.many and field.choices is not None:
         yield f"Of {', '.join(field.choices)}."
     if rows:

@@ -19,6 +19,8 @@ _FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
 
 _VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
 
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _SECURITY_HEADERS = {
@@ -48,7 +50,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         scope = keep_encoded_slashes(scope)
@@ -61,12 +63,12 @@ class Gate:
         scope.setdefault("state", {})["request_id"] = (
             client_id if _SAFE_ID.fullmatch(client_id) else f"req_{new_id()}"
         )
-        request = Request(scope, receive)
+        request = Request(opening_scope(scope), receive)
         begun = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal begun
-            if message["type"] == "http.response.start":
+            if message["type"] in _STARTS:
                 begun = True
                 _add_headers(request, MutableHeaders(scope=message))
             await send(message)
@@ -91,6 +93,11 @@ class Gate:
             await problems.answer(request, "payload_too_large", detail)(
                 scope, receive, send_with_headers
             )
+
+
+def opening_scope(scope: Scope) -> Scope:
+    """Return the scope of the request that opens a WebSocket; of a request, its own."""
+    return scope if scope["type"] == "http" else {**scope, "type": "http", "method": "GET"}
 
 
 def _refusal(scope: Scope, headers: Headers, site: Site) -> tuple[str, str] | None:

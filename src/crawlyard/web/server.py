@@ -15,8 +15,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crawlyard.errors import Unavailable
 from crawlyard.ids import new_id
+from crawlyard.lazy import lazily
 from crawlyard.web.problems import KINDS, MEDIA_TYPE, RETRY_AFTER_S, problem_body
 from crawlyard.web.site import MAX_HEAD_BYTES
+
+# needs the package `websockets`
+with lazily():
+    from crawlyard.web import websockets as sockets
 
 REQUEST_S = 60
 """A whole request must arrive within this time (4 MiB at 0.6 Mbit/s), else 408.
@@ -39,6 +44,9 @@ MAX_REFUSALS = 64
 A connection that is closed with unread data is reset, and its client may never read the 503.
 """
 
+MAX_SOCKET_BYTES = 4096
+"""Limit of a message from the client of a WebSocket: bridges read none."""
+
 DRAIN_S = 3
 """Seconds for requests in flight at shutdown."""
 
@@ -58,6 +66,7 @@ class HttpConnection(H11Protocol):
     request_s: float = REQUEST_S
     max_connections: int = MAX_CONNECTIONS
 
+    _upgraded = False  # another protocol has the connection, with time limits of its own
     _surplus = False  # beyond max_connections: its first data is answered with 503
     _stage = _Stage.COMPLETE
     _timer: asyncio.TimerHandle | None = None  # until the request has arrived
@@ -118,6 +127,12 @@ class HttpConnection(H11Protocol):
             self._start_unread_timer()
         self._start_stage_timer()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Leave the connection to its WebSocket."""
+        super().handle_websocket_upgrade(event)
+        self._upgraded = True
+        self._stop_unread_timer()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse data that is not HTTP, or too large a head."""
         error = sys.exc_info()[1]  # uvicorn calls this while it handles an error of h11
@@ -128,6 +143,8 @@ class HttpConnection(H11Protocol):
             self._refuse("malformed", f"not HTTP: {error or msg}")
 
     def _stage_now(self) -> _Stage:
+        if self._upgraded:
+            return _Stage.COMPLETE
         client_state = self.conn.their_state
         if client_state is h11.SEND_BODY:
             return _Stage.DISCARDING if self.conn.our_state is h11.DONE else _Stage.ARRIVING
@@ -240,6 +257,10 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _socket_connection(unread_s: float) -> "type[sockets.WebSocketConnection]":
+    return type("SocketConnection", (sockets.WebSocketConnection,), {"unread_s": unread_s})
+
+
 def _do_nothing() -> None: ...
 
 
@@ -275,13 +296,14 @@ async def serve(
     request_s: float = REQUEST_S,
     idle_s: int = IDLE_S,
     max_connections: int = MAX_CONNECTIONS,
+    websockets: bool = False,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve *app* on *sock* for the block; at its end, wait `DRAIN_S` for requests in flight.
 
     Streams never end by themselves, so they are closed first. Yields a function that starts the
     shutdown earlier; it may be called twice. A request that has not arrived after *request_s* is
     refused, a connection that is idle for *idle_s* is closed, and connections beyond
-    *max_connections* are answered with 503.
+    *max_connections* are answered with 503. Without *websockets*, none can be opened.
     """
     own = {"request_s": request_s, "max_connections": max_connections}
     config = uvicorn.Config(
@@ -292,7 +314,8 @@ async def serve(
         proxy_headers=False,  # uvicorn trusts loopback; see forwarded.py
         timeout_graceful_shutdown=DRAIN_S,
         http=type("HttpConnection", (HttpConnection,), own),
-        ws="none",
+        ws=_socket_connection(request_s) if websockets else "none",
+        ws_max_size=MAX_SOCKET_BYTES,
         timeout_keep_alive=idle_s,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )

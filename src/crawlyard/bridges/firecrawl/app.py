@@ -3,22 +3,13 @@
 from collections.abc import Mapping
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
-from crawlyard.bridges.bridge import Bridge
-from crawlyard.bridges.firecrawl import account, jobs, monitors, pages
-from crawlyard.errors import (
-    Conflict,
-    CrawlyardError,
-    Forbidden,
-    IllegalMove,
-    Invalid,
-    NotFound,
-    QuotaExceeded,
-    Unavailable,
-)
+from crawlyard.bridges.bridge import Bridge, refusal_of
+from crawlyard.bridges.firecrawl import account, jobs, monitors, pages, watcher
+from crawlyard.errors import CrawlyardError
 
 _ROUTES = {
     ("POST", "/v2/scrape"): pages.scrape,
@@ -36,31 +27,25 @@ _ROUTES = {
     **monitors.ROUTES,
 }
 
-_STATUSES: tuple[tuple[type[CrawlyardError], int], ...] = (
-    (Invalid, 400),
-    (NotFound, 404),
-    (Forbidden, 403),
-    (QuotaExceeded, 429),
-    (IllegalMove, 409),
-    (Conflict, 409),
-    (Unavailable, 503),
-)
+_WATCHED = ("/v2/crawl/{job}", "/v2/batch/scrape/{job}")
 
 
 def create_bridge() -> Bridge:
     """Return the bridge of Firecrawl's API."""
+    routes = [Route(path, call, methods=[method]) for (method, path), call in _ROUTES.items()]
     app = Starlette(
-        routes=[Route(path, call, methods=[method]) for (method, path), call in _ROUTES.items()],
+        routes=[*routes, *(WebSocketRoute(path, watcher.watch) for path in _WATCHED)],
         exception_handlers={404: _unsupported, 405: _unsupported, CrawlyardError: _answer_error},
     )
     app.router.redirect_slashes = False
-    return Bridge(path="/v2", app=app, refuse=refuse)
+    return Bridge(path="/v2", app=app, websockets=True, refuse=refuse)
 
 
 def refuse(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an error as Firecrawl's clients read it."""
+    """Return an error as Firecrawl's clients read it: they know no 422."""
+    status = 400 if status == 422 else status
     content = {"success": False, "code": code.upper(), "error": detail}
     return JSONResponse(content, status, headers)
 
@@ -70,7 +55,6 @@ async def _unsupported(request: Request, _: Exception) -> Response:
     return refuse(400, "unsupported", f"{name} is not supported by this server")
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
+async def _answer_error(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, CrawlyardError)  # noqa: S101 - as it was registered
-    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 400)
-    return refuse(status, error.code, str(error))
+    return refusal_of(connection, error)

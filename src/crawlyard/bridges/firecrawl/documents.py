@@ -1,12 +1,15 @@
 """Documents: pages as Firecrawl returns them."""
 
 import json
+from base64 import b64encode
 from collections.abc import Collection, Sequence
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin
 
 from crawlyard.api.near import NearSurface
+from crawlyard.bridges.firecrawl.changes import ChangeTracker
+from crawlyard.bridges.firecrawl.options import CHANGES, SCREENSHOT
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.errors import NotFound
@@ -16,6 +19,12 @@ ANSWERED = ("1xx", "2xx", "3xx", "4xx", "5xx", "999")
 
 PART = 100
 """Documents of one answer."""
+
+MOST_PICTURE_BYTES = 8 << 20
+"""Size of the largest screenshot that is part of a document; 10,000 pixels of text take 2 MB."""
+
+MOST_PICTURES = 16 << 20
+"""Characters of screenshots in one answer; the first document may have more."""
 
 
 async def documents_of(
@@ -28,14 +37,26 @@ async def documents_of(
     pages = await yard.results.pages(
         job_id, include=("text",), limit=PART, cursor=cursor, status=ANSWERED
     )
-    documents = [await document_of(yard, job_id, page, formats) for page in pages.items]
+    changes = await ChangeTracker.of(yard, job_id) if CHANGES in formats else None
+    documents: list[dict[str, Any]] = []
+    pictures = 0
+    for page in pages.items:
+        document = await document_of(yard, job_id, page, formats, changes)
+        pictures += len(document.get(SCREENSHOT, ""))
+        if documents and pictures > MOST_PICTURES:
+            return documents, str(pages.items[len(documents) - 1].id)
+        documents.append(document)
     return documents, pages.next_cursor
 
 
 async def document_of(
-    yard: NearSurface, job_id: str, page: StoredPageOut, formats: Collection[str]
+    yard: NearSurface,
+    job_id: str,
+    page: StoredPageOut,
+    formats: Collection[str],
+    changes: ChangeTracker | None = None,
 ) -> dict[str, Any]:
-    """Return a page, including its text, as a document."""
+    """Return a page, including its text, as a document; without *changes*, they are looked up."""
     metadata = {
         "title": page.title,
         "description": page.description,
@@ -62,9 +83,30 @@ async def document_of(
     if "links" in formats:
         links = json.loads(await _part(yard, job_id, page.id, Body.LINKS) or "[]")
         document["links"] = _targets(links)
-    if page.truncated:
-        document["warning"] = page.truncated
+    warnings = [page.truncated]
+    if SCREENSHOT in formats:
+        document |= await _picture(yard, job_id, page.id)
+        warnings.append(document.pop("warning", ""))
+    if CHANGES in formats:
+        changes = changes or await ChangeTracker.of(yard, job_id)
+        document |= await changes.of_page(page)
+        warnings.append(document.pop("warning", ""))
+    if any(warnings):
+        document["warning"] = "; ".join(filter(None, warnings))
     return document
+
+
+async def _picture(yard: NearSurface, job_id: str, page_id: int) -> dict[str, str]:
+    """Return the screenshot of a page as a data URL, which its reader needs no token for."""
+    try:
+        pieces = await yard.results.screenshot(job_id, page_id)
+    except NotFound:  # such as that of a PDF
+        return {"warning": "no screenshot: only HTML pages have one"}
+    picture = b"".join([piece async for piece in pieces])
+    if len(picture) > MOST_PICTURE_BYTES:
+        where = f"/api/v1/jobs/{job_id}/pages/{page_id}/screenshot"
+        return {"warning": f"the screenshot has {len(picture):,} bytes: read it from {where}"}
+    return {SCREENSHOT: f"data:image/png;base64,{b64encode(picture).decode()}"}
 
 
 async def _part(yard: NearSurface, job_id: str, page_id: int, part: Body) -> str:

@@ -1,24 +1,23 @@
 """Monitors of Firecrawl's API: schedules, their jobs, and the comparison of each with the last."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from crawlyard.api.near import NearSurface
 from crawlyard.bridges.bridge import surface_of
-from crawlyard.bridges.firecrawl.jobs import body_of
+from crawlyard.bridges.firecrawl.jobs import body_of, save_form
 from crawlyard.bridges.firecrawl.options import BATCH, Form, crawl_form, scrape_form
 from crawlyard.core.crawl.change_answers import RunChangesOut
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.schedules.answers import ScheduleOut
 from crawlyard.core.schedules.schedule import TickReason
-from crawlyard.errors import Forbidden, Invalid, NotFound, NotPublic
+from crawlyard.errors import Invalid, NotFound
 
 TAG = "firecrawl-monitor"
 """The tag of the jobs of monitors, by which other schedules are told apart."""
@@ -71,7 +70,7 @@ async def _create(request: Request) -> Response:
         raise Invalid("status", "a new monitor is active: leave it out")
     timetable = _timetable(fields["schedule"])
     save = partial(yard.schedules.create, fields["name"], **timetable)
-    schedule = await _save(save, _overrides(fields, {}))
+    schedule = await save_form(lambda form: save(overrides=form), _overrides(fields, {}))
     return _data(_monitor(schedule))
 
 
@@ -101,7 +100,8 @@ async def _edit(request: Request) -> Response:
         raise Invalid("status", f"expected active or paused, got {status!r}")
     save = partial(yard.schedules.edit, schedule.id, **changes)
     if not fields.keys().isdisjoint({"targets", "retentionDays"}):
-        schedule = await _save(save, _overrides(fields, schedule.overrides))
+        overrides = _overrides(fields, schedule.overrides)
+        schedule = await save_form(lambda form: save(overrides=form), overrides)
     elif changes:
         schedule = await save()
     if (status == "active") != schedule.enabled:
@@ -294,18 +294,6 @@ def _target_form(targets: Sequence[Mapping[str, Any]]) -> Form:
         return crawl_form(crawl | ({"scrapeOptions": options} if options else {}))
     form = scrape_form(options, BATCH, "targets[0].scrapeOptions.")
     return {"urls": target.get("urls", []), "scope": "any", "max_depth": 0, **form}
-
-
-async def _save(save: Callable[..., Awaitable[ScheduleOut]], form: Form) -> ScheduleOut:
-    """Call *save* with a form, whose jobs may connect to its hosts if their owner may name them."""
-    try:
-        return await save(overrides=form)
-    except NotPublic as not_public:
-        hosts = sorted({urlsplit(url).netloc.rpartition("@")[2] for url in form["urls"]})
-        try:
-            return await save(overrides={**form, "allow_addresses": hosts})
-        except (Forbidden, Invalid):
-            raise not_public from None
 
 
 def _timetable(schedule: Mapping[str, str]) -> dict[str, Any]:

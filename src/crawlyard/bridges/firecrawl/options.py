@@ -7,8 +7,9 @@ from msgspec import Struct
 
 from crawlyard.errors import Invalid
 
-FORMATS = ("markdown", "html", "rawHtml", "links", "images")
-"""Formats of a document that are supported."""
+CHANGES = "changeTracking"
+GIT_DIFF = "git-diff"
+SCREENSHOT = "screenshot"
 
 LIMIT = 10_000
 """Pages of a crawl that names no limit, as at Firecrawl."""
@@ -58,12 +59,90 @@ def _on_path(pattern: str, *, whole_url: bool) -> str:
     return host + pattern[1:]
 
 
+_COLLECTED = {"tags", "actions", "headers"}
+
+_LONGEST_WAIT_MS = 60_000
+
+
+def _wait(ms: float) -> Form:
+    if not 0 < ms <= _LONGEST_WAIT_MS:
+        raise ValueError(f"milliseconds, at most {_LONGEST_WAIT_MS}")
+    return {"render": "always", "actions": [f"wait {ms / 1000:g}s"]}
+
+
+def _actions(values: list[Any]) -> Form:
+    """Return the actions of a job for those that mean the same there."""
+    form: Form = {"render": "always", "actions": []}
+    for value in values:
+        match value:
+            case {"type": "wait", "milliseconds": int(ms), **more} if not more:
+                form = _add(form, _wait(ms))
+            case {"type": "wait" | "click" as word, "selector": str(css), **more} if not more:
+                form["actions"] = [*form["actions"], f"{word} {css}"]
+            case _:
+                raise ValueError("wait with milliseconds or selector, or click with selector")
+    return form
+
+
+def _languages(location: dict[str, Any]) -> Form:
+    match location:
+        case {"languages": [*words], **more} if not more and all(isinstance(w, str) for w in words):
+            return {"headers": {"Accept-Language": ", ".join(words)}} if words else {}
+    raise ValueError("languages alone, as this server requests from one place")
+
+
+def _modes(values: list[str]) -> Form:
+    for mode in values:
+        if mode != GIT_DIFF:
+            raise ValueError(f"{GIT_DIFF}; json needs a language model, which this server has not")
+    return {"tags": [format_tag(GIT_DIFF)] if values else []}
+
+
+def _tracking_tag(tag: str) -> Form:
+    return {"tags": [f"firecrawl:changes:{tag[:100]}"]}
+
+
+def format_tag(name: str) -> str:
+    """Return the tag of a job whose documents have a format."""
+    return f"firecrawl:{name}"
+
+
+_HTML: Form = {"keep_html": True}
+_PICTURE: Form = {"render": "always", "screenshot": "png"}
+
+FORMATS: Mapping[str, Form] = {
+    "markdown": {},
+    "html": _HTML,
+    "rawHtml": _HTML,
+    "links": {},
+    "images": _HTML,
+    SCREENSHOT: _PICTURE | {"full_page": False},
+    f"{SCREENSHOT}@fullPage": _PICTURE | {"full_page": True},
+    CHANGES: {},
+}
+"""Formats of a document that are supported, and the fields of the job that they need."""
+
+FORMAT_OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    SCREENSHOT: {
+        "fullPage": Option((False,), lambda _: {"full_page": True}, bool, "true or false"),
+        "quality": _REFUSED,
+        "viewport": _REFUSED,
+    },
+    CHANGES: {
+        "modes": Option((), _modes, list, "a list of modes"),
+        "tag": Option(("",), _tracking_tag, str, "a text"),
+        "schema": _REFUSED,
+        "prompt": _REFUSED,
+    },
+}
+"""Options of formats, beside their `type`."""
+
 SCRAPE: dict[str, Option] = {
     "onlyMainContent": Option((True,), lambda _: {"text": "page-markdown"}, bool, "true or false"),
     "headers": Option(({},), lambda value: {"headers": value}, dict, "an object"),
     "timeout": _number(lambda ms: {"timeout_s": max(0.001, ms / 1000)}),
     "maxAge": _number(lambda _: {}),  # of a single scrape; a crawl always fetches
-    "waitFor": Option((0,)),
+    "waitFor": Option((0,), _wait, (int, float), "milliseconds"),
     "mobile": Option((False,)),
     "skipTlsVerification": Option((False,)),
     "removeBase64Images": Option((True,)),
@@ -72,7 +151,7 @@ SCRAPE: dict[str, Option] = {
     "storeInCache": Option((True,)),
     "proxy": Option(("basic", "auto")),
     "parsers": Option(([], ["pdf"], [{"type": "pdf"}])),
-    "actions": Option(([],)),
+    "actions": Option(([],), _actions, list, "a list of actions"),
     "includeTags": Option(([],)),
     "excludeTags": Option(([],)),
     "lockdown": Option((False,)),
@@ -81,7 +160,7 @@ SCRAPE: dict[str, Option] = {
     "domainTools": Option((False,)),
     "zeroDataRetention": Option((False,)),
     "minAge": _REFUSED,
-    "location": _REFUSED,
+    "location": Option(({},), _languages, dict, "an object"),
     "useMock": _REFUSED,
     "profile": _REFUSED,
     "threatProtection": _REFUSED,
@@ -102,7 +181,6 @@ BATCH: Mapping[str, Option] = SCRAPE | {
     "maxConcurrency": _WORKERS,
     "ignoreInvalidURLs": Option((True, False)),  # see `routes`
     "appendToId": _REFUSED,
-    "webhook": _REFUSED,
 }
 
 CRAWL: Mapping[str, Option] = {
@@ -120,13 +198,15 @@ CRAWL: Mapping[str, Option] = {
     "ignoreRobotsTxt": Option((False,), lambda _: {"ignore_robots": True}, bool, "true or false"),
     "delay": _number(lambda seconds: {"delay_s": seconds}),
     "maxConcurrency": _WORKERS,
-    "ignoreQueryParameters": Option((False,)),
+    "ignoreQueryParameters": Option(
+        (False,), lambda _: {"ignore_query": True}, bool, "true or false"
+    ),
     "deduplicateSimilarURLs": Option((True,)),
     "zeroDataRetention": Option((False,)),
     "regexOnFullURL": Option((True, False)),  # of the patterns
     "prompt": Option(("",)),
     "robotsUserAgent": _REFUSED,
-    "webhook": _REFUSED,
+    "auditMetadata": _IGNORED,
     "origin": _IGNORED,
     "integration": _IGNORED,
 }
@@ -172,11 +252,20 @@ def form_of(options: Mapping[str, Any], table: Mapping[str, Option], prefix: str
         ):
             raise Invalid(prefix + name, f"expected {option.expected}, got {value!r:.80}")
         try:
-            form |= option.apply(value)
+            form = _add(form, option.apply(value))
         except (KeyError, ValueError) as error:
-            expected = option.expected or str(error)
+            expected = option.expected if isinstance(error, KeyError) else error
             raise Invalid(prefix + name, f"expected {expected}, got {value!r:.80}") from None
     return form
+
+
+def _add(form: Form, fields: Form) -> Form:
+    """Return *form* with more fields; several options may add to one of `_COLLECTED`."""
+    added = {
+        name: form[name] | fields[name] if name == "headers" else [*form[name], *fields[name]]
+        for name in _COLLECTED & form.keys() & fields.keys()
+    }
+    return form | fields | added
 
 
 def _is_same(value: object, other: object) -> bool:
@@ -215,31 +304,33 @@ def scrape_form(options: Mapping[str, Any], table: Mapping[str, Option], prefix:
     if not isinstance(options, Mapping):
         raise Invalid(prefix.strip(".") or "options", "expected an object")
     options = dict(options)
-    formats = _formats(options.pop("formats", None), prefix)
-    form: Form = {"text": "markdown", "tags": [format_tag(name) for name in formats]}
-    if not {"html", "rawHtml", "images"}.isdisjoint(formats):
-        form["keep_html"] = True
+    form = {"text": "markdown", **_formats(options.pop("formats", None), prefix)}
     return form | form_of(options, table, prefix)
 
 
-def _formats(formats: object, prefix: str) -> list[str]:
-    names = []
+def _formats(formats: object, prefix: str) -> Form:
+    """Return the fields of a job for the formats of its documents."""
+    form: Form = {}
+    tags: list[str] = []
     for each in ["markdown"] if not formats else formats if isinstance(formats, list) else [None]:
-        name = each.get("type") if isinstance(each, Mapping) else each
-        if name not in FORMATS or (isinstance(each, Mapping) and len(each) > 1):
+        options = dict(each) if isinstance(each, Mapping) else {"type": each}
+        name = options.pop("type", None)
+        if not isinstance(name, str) or name not in FORMATS:
             raise Invalid(f"{prefix}formats", f"expected {', '.join(FORMATS)}, got {each!r:.80}")
-        names.append(str(name))
-    return list(dict.fromkeys(names))
-
-
-def format_tag(name: str) -> str:
-    """Return the tag of a job whose documents have a format."""
-    return f"firecrawl:{name}"
+        more = form_of(options, FORMAT_OPTIONS.get(name, {}), f"{prefix}formats.{name}.")
+        tags += [format_tag(name.partition("@")[0]), *more.pop("tags", ())]
+        form |= FORMATS[name] | more
+    return {**form, "tags": list(dict.fromkeys(tags))}
 
 
 def formats_in(tags: Iterable[str]) -> list[str]:
     """Return the formats of the documents of a job with these *tags*."""
     return [name for name in FORMATS if format_tag(name) in tags]
+
+
+def shows_diff(tags: Iterable[str]) -> bool:
+    """Return whether the documents of a job with these *tags* have a diff of what changed."""
+    return format_tag(GIT_DIFF) in tags
 
 
 def url_of(options: dict[str, Any]) -> str:

@@ -1,9 +1,5 @@
 """Single pages, and the URLs of a site: requests that wait for their job."""
 
-import hashlib
-import hmac
-import json
-import secrets
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -13,9 +9,11 @@ from starlette.responses import JSONResponse, Response
 
 from crawlyard.api.near import NearSurface
 from crawlyard.bridges.bridge import surface_of
+from crawlyard.bridges.firecrawl.changes import digest_of
 from crawlyard.bridges.firecrawl.documents import document_of
 from crawlyard.bridges.firecrawl.jobs import body_of, create_job
 from crawlyard.bridges.firecrawl.options import (
+    CHANGES,
     MAP,
     SCRAPE,
     Form,
@@ -27,7 +25,7 @@ from crawlyard.bridges.firecrawl.options import (
 from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.jobs.lifecycle import ENDED
+from crawlyard.core.jobs.lifecycle import ENDED, StateReason
 
 _WAIT_S = 30.0
 _MOST_WAIT_S = 300.0
@@ -35,9 +33,6 @@ _RETRY_S = 5
 _MAP_LIMIT = 5_000
 _UNREAD = timedelta(minutes=10)
 """How long the document of a scrape that had timed out is returned instead of a new one."""
-
-_SECRET = secrets.token_bytes(32)
-"""Of this process: the tag of a scrape with headers must not reveal them to who guesses."""
 
 _ENDED = tuple(map(str, ENDED))
 
@@ -57,8 +52,9 @@ async def scrape(request: Request) -> Response:
         **scrape_form(options, SCRAPE),
     }
     wait_s = min(wait_s / 1000, _MOST_WAIT_S)
-    tag = _tag(form)
-    earlier = await _earlier(yard, tag, wait_s, max_age_ms / 1000, may_reuse="headers" not in form)
+    tag = f"scrape:{await digest_of(yard, form)}"
+    max_age_s = 0 if CHANGES in formats_in(form["tags"]) else max_age_ms / 1000
+    earlier = await _earlier(yard, tag, wait_s, max_age_s)
     job = earlier or await create_job(yard, {**form, "tags": [tag, *form["tags"]]})
     if job.state not in ENDED:
         job = await yard.jobs.wait(job.id, timeout_s=wait_s, states=_ENDED, without_worker=True)
@@ -74,14 +70,7 @@ async def scrape(request: Request) -> Response:
     return JSONResponse({"success": True, "data": document})
 
 
-def _tag(form: Form) -> str:
-    text = json.dumps(form, sort_keys=True).encode()
-    return f"scrape:{hmac.new(_SECRET, text, hashlib.sha256).hexdigest()[:32]}"
-
-
-async def _earlier(
-    yard: NearSurface, tag: str, wait_s: float, max_age_s: float, *, may_reuse: bool
-) -> JobOut | None:
+async def _earlier(yard: NearSurface, tag: str, wait_s: float, max_age_s: float) -> JobOut | None:
     """Return the last scrape of the user with this *tag* if it answers the request."""
     jobs = (await yard.jobs.list(tag=tag, owner="me", limit=1)).items
     if not jobs or jobs[0].state not in ENDED:
@@ -91,8 +80,17 @@ async def _earlier(
         return None
     timed_out = job.ended_at - job.created_at > timedelta(seconds=wait_s)
     is_unread = timed_out and now - job.ended_at < _UNREAD
-    is_fresh = may_reuse and now - job.created_at < timedelta(seconds=max_age_s)
-    return job if is_unread or is_fresh else None
+    is_fresh = now - job.created_at < timedelta(seconds=max_age_s)
+    return job if is_unread or (is_fresh and await _is_public(yard, job)) else None
+
+
+async def _is_public(yard: NearSurface, job: JobOut) -> bool:
+    """Return whether the page of a scrape was requested without credentials.
+
+    Headers count as such, and so do cookies, also those that the site has set meanwhile.
+    """
+    pages = (await yard.results.pages(job.id, limit=1)).items
+    return not job.spec.headers and not any(page.session for page in pages)
 
 
 def _timeout(job: JobOut) -> Response:
@@ -113,7 +111,8 @@ def _failure(job: JobOut, page: StoredPageOut | None) -> Response:
         "code": _CODES.get(kind, "SCRAPE_FAILED"),
         "error": (error.detail if error is not None else "") or job.detail or job.outcome,
     }
-    return JSONResponse(content, 403 if error is None else 500)
+    no_browser = job.state_reason == StateReason.NO_RENDERER
+    return JSONResponse(content, 403 if error is None and not no_browser else 500)
 
 
 async def map_site(request: Request) -> Response:

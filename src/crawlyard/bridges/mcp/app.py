@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mcp.server.mcpserver import Context
+from mcp.server.context import ServerRequestContext
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def _yards(context: Context) -> AsyncIterator["Surface"]:
-    request = context.request_context.request
+async def _yards(context: ServerRequestContext[Any, Any]) -> AsyncIterator["Surface"]:
+    request = context.request
     assert isinstance(request, Request)  # noqa: S101 - the SDK passes on that of its transport
     yield surface_of(request)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mcp.server.mcpserver import Context
+from mcp.server.context import ServerRequestContext
 
 from crawlyard.bridges.mcp.tools import AgentTools
 
@@ -16,7 +16,7 @@ async def run(surface: "Surface") -> None:
     """Answer the requests on stdin, with the rights of *surface*, until it is closed."""
 
     @asynccontextmanager
-    async def yards(_: Context) -> AsyncIterator["Surface"]:
+    async def yards(_: ServerRequestContext[Any, Any]) -> AsyncIterator["Surface"]:
         yield surface
 
     await AgentTools(yards).server().run_stdio_async()

@@ -1,7 +1,7 @@
 """AgentTools: what an agent can do with crawls, on the Python API of one caller."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,20 +14,12 @@ from pydantic import BaseModel, Field
 
 from crawlyard.about import VERSION
 from crawlyard.bridges.mcp import answers
+from crawlyard.bridges.mcp.advice import explain
 from crawlyard.bridges.mcp.confirm import Confirm, Consent, check_consent, question
+from crawlyard.bridges.mcp.tasks import JobTasks, Yards
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.quantity import count_noun
-from crawlyard.errors import (
-    CrawlyardError,
-    Forbidden,
-    IllegalMove,
-    Invalid,
-    NotFound,
-    QuotaExceeded,
-    RateLimited,
-    Unauthenticated,
-    Unavailable,
-)
+from crawlyard.errors import CrawlyardError
 
 if TYPE_CHECKING:
     from crawlyard.api.surface import Surface
@@ -55,23 +47,11 @@ _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _CRAWLS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=True)
 _CONTROLS = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
 
-_ADVICE: tuple[tuple[type[CrawlyardError], str], ...] = (
-    (Unauthenticated, "Ask the user for a valid token; another call with this one fails as well."),
-    (QuotaExceeded, "Wait for a job to end, or cancel one with control."),
-    (Forbidden, "This token may not do that: ask the user for one with the role and scope named."),
-    (Invalid, "Correct the argument, or ask the user."),
-    (NotFound, "Check the id; search_pages finds pages of all jobs, schedules lists schedules."),
-    (IllegalMove, "Call job to see its state and allowed_actions."),
-    (RateLimited, "Wait as long as it says, then repeat the call."),
-    (Unavailable, "Nothing is lost: repeat the call in a few seconds, with the same arguments."),
-)
-
 E = TypeVar("E", bound=BaseModel)
 JobId = Annotated[str, Field(description="Id of the job, as start_crawl returned it.")]
 Cursor = Annotated[str | None, Field(description="next_cursor of the answer before.")]
 MaxPages = Annotated[int, Field(ge=1, description="Limit of pages.")]
 MaxDepth = Annotated[int | None, Field(ge=0, description="Limit of links followed in a row.")]
-Yards = Callable[[Context], AbstractAsyncContextManager["Surface"]]
 
 
 class AgentTools:
@@ -83,7 +63,11 @@ class AgentTools:
     def server(self) -> MCPServer:
         """Return a server that has these tools."""
         server = MCPServer(
-            "crawlyard", version=VERSION, instructions=INSTRUCTIONS, log_level="WARNING"
+            "crawlyard",
+            version=VERSION,
+            instructions=INSTRUCTIONS,
+            log_level="WARNING",
+            extensions=[JobTasks(self._yards)],
         )
         self._add_starting(server)
         reading = (
@@ -133,7 +117,7 @@ class AgentTools:
             check_consent(consent)
             options = _options(max_pages, max_depth, unique_key)
             async with self._yard(context) as yard:
-                return _job_answer(await yard.jobs.create(url, **options))
+                return answers.JobAnswer.of(await yard.jobs.create(url, **options))
 
         async def control(
             job_id: JobId,
@@ -146,7 +130,7 @@ class AgentTools:
             """Pause, resume or cancel a job."""
             check_consent(consent)
             async with self._yard(context) as yard:
-                return _job_answer(await getattr(yard.jobs, action)(job_id))
+                return answers.JobAnswer.of(await getattr(yard.jobs, action)(job_id))
 
         server.add_tool(start_crawl, annotations=_CRAWLS)
         server.add_tool(control, annotations=_CONTROLS)
@@ -197,7 +181,7 @@ class AgentTools:
                     without_worker=True,
                 )
                 wait_s -= _PROGRESS_S
-        return _job_answer(job)
+        return answers.JobAnswer.of(job)
 
     async def pages(
         self,
@@ -326,11 +310,10 @@ class AgentTools:
     async def _yard(self, context: Context) -> AsyncIterator["Surface"]:
         """Open the API of the caller; its errors become answers that name the next step."""
         try:
-            async with self._yards(context) as yard:
+            async with self._yards(context.request_context) as yard:
                 yield yard
         except CrawlyardError as error:
-            advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "")
-            raise ToolError(f"{error}. {advice}".rstrip()) from error
+            raise ToolError(explain(error)) from error
 
 
 def _options(max_pages: int, max_depth: int | None, unique_key: str | None) -> dict[str, Any]:
@@ -340,27 +323,6 @@ def _options(max_pages: int, max_depth: int | None, unique_key: str | None) -> d
 
 def _rests(job: "JobOut") -> bool:
     return job.state not in {"pending", "running"}
-
-
-def _job_answer(job: "JobOut") -> answers.JobAnswer:
-    steps = {
-        "completed": "List its pages with pages, and its failures with broken_links.",
-        "paused": "control with action=resume continues it.",
-        "failed": "See reason and broken_links; start_crawl starts a new job.",
-        "cancelled": "Pages fetched until then are kept: list them with pages.",
-    }
-    return answers.JobAnswer(
-        job_id=job.id,
-        state=job.state,
-        reason=job.detail or job.state_reason,
-        outcome=job.outcome,
-        url=job.url,
-        pages=job.progress.pages,
-        failed=job.progress.failed,
-        allowed_actions=list(job.allowed_actions),
-        waits_for=[wait.detail for wait in job.waits_for],
-        next_step=steps.get(job.state, "Call job with this job_id to wait for its end."),
-    )
 
 
 def _entry(job_id: str, page: "StoredPageOut", excerpt: str = "") -> answers.PageEntry:

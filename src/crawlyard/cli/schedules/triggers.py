@@ -14,9 +14,8 @@ from crawlyard.cli.options import (
     option,
 )
 from crawlyard.cli.render.output import Column, View, column, fields_of
-from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import TEMPLATE, Params, params_of
-from crawlyard.errors import Invalid, Unavailable
+from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
@@ -122,16 +121,8 @@ async def create(
         expires_in_s=expires_in_s,
         idempotency_key=idempotency_key,
     )
-    if trigger.token is None:  # the first response was lost, and tokens are not stored
-        message = f"trigger {trigger.name} was created, but the response with its token was lost"
-        raise Unavailable(
-            f"{message}; {session.full_command(f'triggers revoke {trigger.id}')}, and try again"
-        )
-    session.tell(f"trigger {trigger.name}, {trigger.id}; its token, which is not shown again:")
-    if session.common.writes_records:
-        await session.show(trigger, _CREATED)
-    else:
-        write_line(trigger.token)
+    sentence = f"trigger {trigger.name}, {trigger.id}; its token, which is not shown again:"
+    await session.show_secret("trigger", trigger, _CREATED, sentence)
 
 
 @triggers.change("revoked", basics=Basics)

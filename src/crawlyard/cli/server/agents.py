@@ -3,7 +3,6 @@
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from crawlyard.about import install_line
 from crawlyard.cli.invoke import action
 from crawlyard.cli.options import Basics
 from crawlyard.cli.stdout import write_line
@@ -12,6 +11,7 @@ from crawlyard.lazy import is_installed, lazily
 
 # only `crawlyard mcp` loads the SDK
 with lazily():
+    from crawlyard import about
     from crawlyard.bridges.mcp import stdio
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
@@ -27,7 +27,7 @@ async def mcp(session: "Session") -> None:
     Without a server, it needs no other process to read results, and `crawlyard work` to crawl.
     """
     if not is_installed("mcp"):
-        raise Unavailable(f"MCP needs mcp: {install_line('mcp')}")
+        raise Unavailable(f"MCP needs mcp: {about.install_line('mcp')}")
     await stdio.run(session.surface)
 
 

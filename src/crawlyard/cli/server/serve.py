@@ -127,7 +127,9 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
             app, live = web.create_app(site), site.live
             most = session.settings.max_connections
             async with (
-                servers.serve(app, sock, live.close, max_connections=most) as end,
+                servers.serve(
+                    app, sock, live.close, max_connections=most, websockets=web.has_websockets(app)
+                ) as end,
                 _processes(serve_options, session),
             ):
                 begin = partial(

@@ -78,6 +78,7 @@ _REACH = (
     "include",
     "exclude",
     "max_depth",
+    "ignore_query",
     "ignore_robots",
     "follow_nofollow",
     "user_agent",

@@ -91,6 +91,16 @@ Screenshot = Annotated[
         editable=True,
     ),
 ]
+FullPage = Annotated[
+    bool,
+    about(
+        "screenshots of the whole page, up to 10,000 pixels high; false: of the window",
+        label="Screenshots of the whole page",
+        help="Take screenshots of the whole page, not only of the window.",
+        panel=Panel.RENDERING,
+        editable=True,
+    ),
+]
 Renderer = Annotated[
     BrowserChoice,
     about(

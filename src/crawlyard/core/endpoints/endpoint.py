@@ -367,6 +367,28 @@ def make_slice(
     return Slice(items=items, next_cursor=cursor, has_more=more, total=total)
 
 
+async def wait_in_steps(
+    wait: Callable[..., Awaitable[T]],
+    is_over: Callable[[T], bool],
+    timeout_s: float | None,
+    step_s: float,
+    first_s: float | None = None,
+) -> T:
+    """Return what a long wait returns, made of calls of *wait* with a `timeout_s` of their own.
+
+    It ends once *is_over*, or after *timeout_s*; ``None``: never. A call takes at most *step_s*,
+    the first one *first_s* if given.
+    """
+    waited_s = 0.0
+    while True:
+        longest_s = step_s if waited_s or first_s is None else first_s
+        left_s = longest_s if timeout_s is None else min(timeout_s - waited_s, longest_s)
+        result = await wait(timeout_s=left_s)
+        waited_s += left_s
+        if (timeout_s is not None and waited_s >= timeout_s) or is_over(result):
+            return result
+
+
 async def every(
     ask: Callable[..., Awaitable[Slice[T]]] | Callable[..., AsyncIterator[T]],
     *args: Any,

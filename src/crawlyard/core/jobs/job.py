@@ -138,11 +138,13 @@ class Job(Struct, frozen=True, kw_only=True):
                 id=f"{self.id}:{number}",
                 owner=self.owner,
                 url=webhook.url,
+                format=webhook.format,
                 events=webhook.events,
                 secrets=(Secret(value=webhook.secret),),
                 allow_addresses=self.spec.allow_addresses + everywhere,
                 by_grant=tuple(g for g in self.by_grant if g is not Grant.IGNORE_ROBOTS),
                 job_id=self.id,
+                group_id=self.origin.group_id,
                 metadata=webhook.metadata,
                 created_at=self.created_at,
                 updated_at=self.created_at,
@@ -407,6 +409,11 @@ def actions_of(allowed: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(str(verb) for verb in named if verb))
 
 
+_VERBS: Mapping[State, frozenset[str]] = {
+    state: frozenset(actions_of(tuple(moves))) for state, moves in LIFECYCLE.items()
+}
+
+
 def has_rest(usage: Usage) -> bool:
     """Return whether any URL is left to fetch."""
     # a job that ended before its first request has discovered nothing, and everything is left
@@ -415,14 +422,14 @@ def has_rest(usage: Usage) -> bool:
 
 def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
     """Return the actions possible on a job with this usage, in the order of `JobVerb`."""
-    moves = {JobVerb(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
+    verbs = set(_VERBS[job.state])
     if job.damaged:
         end = JobVerb.CANCEL if job.state is State.RUNNING else JobVerb.DELETE
         return (str(end),)
     if job.state in ENDED and not (has_rest(usage) and breach(job.limits, usage) is None):
-        moves.discard(JobVerb.RESUME)
+        verbs.discard(JobVerb.RESUME)
     if job.state is not State.CANCELLED:
-        moves.add(JobVerb.EDIT)
+        verbs.add(JobVerb.EDIT)
     if job.state in DELETABLE:
-        moves.add(JobVerb.DELETE)
-    return tuple(str(action) for action in JobVerb if action in moves)
+        verbs.add(JobVerb.DELETE)
+    return tuple(str(action) for action in JobVerb if action in verbs)

@@ -13,6 +13,7 @@ from crawlyard.core.crawl.render_options import (
     Actions,
     BrowserChoice,
     ChromiumPages,
+    FullPage,
     Renderer,
     RenderPages,
     RenderRule,
@@ -28,7 +29,7 @@ from crawlyard.core.jobs.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.channel_names import ChannelNames, check_channel_names
-from crawlyard.core.webhooks.webhook import JobWebhook
+from crawlyard.core.webhooks.webhook import JobWebhooks
 from crawlyard.core.workers.tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.errors import Invalid
 
@@ -138,7 +139,6 @@ MAX_PATTERN = 2_000  # characters of one
 MAX_URL = 8_192
 """Characters. Servers commonly accept about as many (Apache 8,190; nginx 8 kB per line);
 RFC 9110 §4.1 asks for at least 8,000."""
-MAX_WEBHOOKS = 10
 MAX_IGNORED = 10
 
 
@@ -266,6 +266,15 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             longest=MAX_PATTERNS,
         ),
     ] = ()
+    ignore_query: Annotated[
+        bool,
+        about(
+            "URLs that differ only in their query are one page: the first one found is fetched",
+            label="Ignore queries of URLs",
+            help="Fetch one of the URLs that differ only in their query.",
+            panel=Panel.SCOPE,
+        ),
+    ] = False
     max_depth: Annotated[
         Count | None,
         about(
@@ -443,6 +452,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     wait_for: WaitFor = ""
     actions: Actions = ()
     screenshot: Screenshot = ScreenshotChoice.OFF
+    full_page: FullPage = True
 
     since: EarlierJob = None
     full_every: Annotated[
@@ -558,17 +568,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         ),
     ] = None
     unique_key: UniqueKey = None
-    webhooks: Annotated[
-        tuple[JobWebhook, ...],
-        about(
-            "webhooks for events of the job",
-            help="Send events to URL; a JSON object can add events, secret, metadata. Repeatable.",
-            panel=Panel.JOB,
-            flag="--webhook",
-            metavar="URL",
-            longest=MAX_WEBHOOKS,
-        ),
-    ] = ()
+    webhooks: JobWebhooks = ()
     notify: ChannelNames = ()
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ Field names are those of `JobSpec`; durations end in ``_s`` and are in seconds. 
 canonical form, which `form_of` writes, and may accept others.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from crawlyard.core.parse import (
     whole,
 )
 from crawlyard.core.quantity import FOREVER_S
-from crawlyard.core.webhooks.webhook import JobWebhook
+from crawlyard.core.webhooks.webhook import JOB_FORMATS, JobWebhook
 from crawlyard.errors import Invalid
 
 Form = Mapping[str, object]
@@ -81,7 +81,7 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _word(kind: type[Enum]) -> Callable[[object], Any]:
+def _word(kind: Iterable[Enum]) -> Callable[[object], Any]:
     members = {str(member): member for member in kind}
 
     def read(value: object) -> Any:
@@ -138,6 +138,7 @@ _HOOK: Mapping[str, Callable[[object], Any]] = {
     "events": texts,
     "secret": text,
     "metadata": _object,
+    "format": _word(JOB_FORMATS),
 }
 
 
@@ -170,6 +171,7 @@ def _webhook_form(hook: JobWebhook) -> object:
         "events": list(hook.events),
         "secret": hook.secret,
         "metadata": hook.metadata,
+        "format": hook.format.value,
     }
 
 

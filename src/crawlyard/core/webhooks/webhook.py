@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.fields import HIDDEN, OptionRecord, answer_name
+from crawlyard.core.fields import HIDDEN, OptionRecord, Panel, about, answer_name
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import count_noun
 from crawlyard.core.webhooks.notifications import NotificationRules, Recurrence
@@ -74,6 +74,9 @@ MAX_BODY = 20_000
 EXCERPT = 1024
 """Bytes of a response body that are stored."""
 
+OF_A_JOB = frozenset({"job", "group"})
+"""Kinds of events that a webhook of a job receives: those of the job, and of its group."""
+
 PAYLOAD_VERSION = 1
 """`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
 
@@ -88,6 +91,17 @@ class MessageFormat(StrEnum):
     NTFY = auto()
     TEAMS = auto()  # an adaptive card, as Workflows accept it
     MAIL = auto()  # by SMTP, not HTTP
+    # as Firecrawl's API sends them about a crawl and about a batch of URLs
+    FIRECRAWL_CRAWL = auto()
+    FIRECRAWL_BATCH = auto()
+
+
+JOB_FORMATS = (
+    MessageFormat.STANDARD,
+    MessageFormat.FIRECRAWL_CRAWL,
+    MessageFormat.FIRECRAWL_BATCH,
+)
+"""Formats of messages to the webhooks of a job."""
 
 
 class JobWebhook(OptionRecord, frozen=True, kw_only=True):
@@ -104,6 +118,23 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     # whsec_…; empty: one is generated, and shown when it is rotated
     secret: Annotated[str, HIDDEN] = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
+    format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
+
+
+MAX_WEBHOOKS = 10
+
+JobWebhooks: TypeAlias = Annotated[
+    tuple[JobWebhook, ...],
+    about(
+        "webhooks for events of the job",
+        help="Send events of the job to URL; a JSON object can add events, secret and "
+        "metadata. Repeatable.",
+        panel=Panel.JOB,
+        flag="--webhook",
+        metavar="URL",
+        longest=MAX_WEBHOOKS,
+    ),
+]
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -140,6 +171,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     # grants that allow them; if withdrawn, they are blocked
     by_grant: Annotated[tuple[Grant, ...], HIDDEN] = ()
     job_id: str | None = None  # belongs to this job, and is deleted with it
+    group_id: Annotated[str | None, HIDDEN] = None  # of that job
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     version: int = 1
@@ -159,14 +191,15 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def wants(self, event: Event) -> bool:
         """Return whether *event* should be delivered to it.
 
-        The event must have the same owner, belong to the webhook's job and schedule if it has them,
-        and match a pattern. A test event goes only to the webhook that it is about.
+        The event must have the same owner, belong to the webhook's job (or the group of that) and
+        schedule if it has them, and match a pattern. A test event goes only to the webhook that it
+        is about.
         """
         if event.owner != self.owner:
             return False
         if event.name is EventName.WEBHOOK_TEST:
             return event.subject == self.id
-        if self.job_id not in (None, event.subject):
+        if self.job_id is not None and event.subject not in (self.job_id, self.group_id):
             return False
         if self.schedule_id not in (None, event.subject, event.data.get("schedule_id")):
             return False
@@ -364,8 +397,8 @@ def message_id(webhook_id: str, seq: int) -> str:
     return f"msg_{digest.hexdigest()}"
 
 
-def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
-    """Check that each pattern matches an event, of *kind* if given.
+def check_patterns(patterns: Iterable[str], *, kinds: Collection[str] = ()) -> None:
+    """Check that each pattern matches an event, of these *kinds* if given.
 
     Raises:
         Invalid: one matches none, there are none, or there are too many.
@@ -373,7 +406,7 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
     words = tuple(patterns)
     if not 1 <= len(words) <= MAX_PATTERNS:
         raise Invalid("events", f"expected 1 to {MAX_PATTERNS} names or patterns, got {len(words)}")
-    names = [n for n in EventName if kind in ("", n.kind)]
+    names = [n for n in EventName if not kinds or n.kind in kinds]
     for pattern in words:
         fits = len(pattern) <= _LONGEST_PATTERN and any(fnmatchcase(n, pattern) for n in names)
         if not fits:
@@ -407,14 +440,16 @@ class Subscribers:
 
     def __init__(self, endpoints: Iterable[tuple[Webhook, int]]) -> None:
         self._of_owner: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
-        self._of_job: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
+        self._of_subject: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
         self._by_id: dict[str, tuple[Webhook, int]] = {}
         for webhook, since in endpoints:
             self._by_id[webhook.id] = webhook, since
             if webhook.job_id is None:
                 self._of_owner[webhook.owner].append((webhook, since))
             else:
-                self._of_job[webhook.job_id].append((webhook, since))
+                self._of_subject[webhook.job_id].append((webhook, since))
+            if webhook.group_id is not None:
+                self._of_subject[webhook.group_id].append((webhook, since))
 
     def of(self, event: Event) -> Iterator[Webhook]:
         """Yield the webhooks that receive *event*."""
@@ -422,7 +457,7 @@ class Subscribers:
             webhook.id: (webhook, since)
             for webhook, since in (
                 *self._of_owner.get(event.owner, ()),
-                *self._of_job.get(event.subject, ()),
+                *self._of_subject.get(event.subject, ()),
                 *((self._by_id[event.subject],) if event.subject in self._by_id else ()),
             )
         }

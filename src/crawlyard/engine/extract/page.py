@@ -20,8 +20,8 @@ from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, page_text, structured
 from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign
-from crawlyard.engine.extract.page_text import TextBound, visible_length
-from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
+from crawlyard.engine.extract.page_text import visible_length
+from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints, without_query
 from crawlyard.lazy import lazily
 
 # it needs an extra
@@ -49,6 +49,7 @@ class ExtractOptions(Struct, frozen=True):
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     follow_nofollow: bool = False
     outgoing: bool = True  # keep links with their texts
+    ignore_query: bool = False
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements to leave out of the text
     session: SessionSigns | None = None  # None: the job has no session
@@ -62,6 +63,7 @@ def extract_options_of(spec: JobSpec) -> ExtractOptions:
         css=spec.extract,
         follow_nofollow=spec.follow_nofollow,
         outgoing=spec.keep_links,
+        ignore_query=spec.ignore_query,
         anchors=spec.keep_anchors,
         ignored=spec.ignore_css,
         session=SessionSigns(selectors=selectors) if spec.session else None,
@@ -239,7 +241,7 @@ class _PageLinks(Struct):
 
 
 def _find_links(document: turbohtml.Document) -> _PageLinks:
-    rare = any(document.select(css) for css in _RARE)
+    rare = [css for css in _RARE if document.select(css)]
     nodes = document.select(_ALL_LINKS if rare else _LINKS)
     rels: Sequence[str] = ()
     if rare or document.select("a[rel]"):
@@ -300,8 +302,10 @@ def _anchors(document: turbohtml.Document) -> bytes:
 
 
 def _title(document: turbohtml.Document) -> str | None:
-    nodes = document.select("title")
-    return next((n.text for n in nodes if n.namespace is turbohtml.Namespace.HTML), None)
+    for node in document.select("title"):
+        if node.namespace is turbohtml.Namespace.HTML:
+            return node.text
+    return None
 
 
 def _href(document: turbohtml.Document, css: str) -> str | None:
@@ -337,11 +341,11 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
     for css in options.ignored:
         document.remove(css)
     without = f" without {', '.join(options.ignored)}" if options.ignored else ""
-    bound, mode = TextBound.of(body), options.text
-    read = page_text.whole(document, bound) if mode is TextMode.TEXT else page_text.PageText()
+    mode = options.text
+    read = page_text.whole(document, body) if mode is TextMode.TEXT else page_text.PageText()
     scripted = after is None and _needs_scripts(document, read.text or "", len(links + nofollow))
-    if mode is not TextMode.TEXT:
-        read = page_text.read(document, title or "", data, base, mode, bound)
+    if mode not in {TextMode.NONE, TextMode.TEXT}:
+        read = page_text.read(document, title or "", data, base, mode, body)
     return Extracted(
         title=_first(
             (title, *_open_graph(meta, "og:title"), *(h.text for h in heading)), MAX_TITLE
@@ -409,7 +413,10 @@ def _encode_links(
     while len(data) > MAX_LINK_BYTES:
         links = links[: len(links) * MAX_LINK_BYTES // len(data)]
         data = encode_links(links)
-    return data, packed_fingerprints([link[0] for link in links])
+    targets = [link[0] for link in links]
+    if options.ignore_query:  # both the URLs, and the keys of their pages
+        targets += [without_query(url) for url in targets]
+    return data, packed_fingerprints(targets)
 
 
 def _links(

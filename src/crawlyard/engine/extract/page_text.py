@@ -73,8 +73,9 @@ def is_dense(body: bytes) -> bool:
     return sum(map(body.count, (b"<", b"\n", b"\r"))) > DENSE
 
 
-def whole(document: Document, bound: TextBound) -> PageText:
+def whole(document: Document, body: bytes) -> PageText:
     """Return the text in the mode ``text``; the document is changed if it has no layout."""
+    bound = TextBound.of(body)
     with suppress(MemoryError, markdown.TooManyCells):
         if not bound.is_flat:
             text = markdown.whole_text(document, bound.most)
@@ -88,11 +89,10 @@ def read(
     data: Mapping[str, Any],
     base: Base,
     mode: TextMode,
-    bound: TextBound,
+    body: bytes,
 ) -> PageText:
-    """Return the text in any mode but ``text``; the document is changed."""
-    if mode is TextMode.NONE:
-        return PageText()
+    """Return the text in any mode but ``none`` and ``text``; the document is changed."""
+    bound = TextBound.of(body)
     with suppress(MemoryError, markdown.TooManyCells):
         if not bound.is_flat and mode is TextMode.PAGE_MARKDOWN:
             return _within(bound, _page_markdown(document, base))

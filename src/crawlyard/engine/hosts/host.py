@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from crawlyard.core.hosts.hosts import DelaySource, HostRule, HostState
-from crawlyard.core.hosts.slots import GUARD_S
+from crawlyard.core.hosts.slots import GUARD_S, HostTerms
 from crawlyard.core.jobs.checkpoint import Booking
 
 _ACTIVE_S = 2.5  # slots of a host that wasn't wanted for longer are given back
@@ -36,6 +36,9 @@ class Host(Struct):
     jobs_delay_s: float = 0.0  # the longest delay that a job of this process wants
     delay_by_robots: bool = False  # robots.txt asks for that delay
     jobs_at_once: int = 1  # the lowest concurrency that a job of this process wants
+    # by jobs, other processes and the operator's rule; read eight times per request
+    delay_s: float = 0.0  # between requests
+    at_once: int = 1  # the concurrency limit, for all processes together
     waiters: list[Callable[[], None]] = field(default_factory=list)  # called first in, first out
     rule: HostRule | None = None
     others_s: float = 0.0  # the longest delay that jobs of other processes want
@@ -60,21 +63,25 @@ class Host(Struct):
             self._combine_limits()
         return removed
 
+    def apply_terms(self, terms: HostTerms) -> bool:
+        """Apply the store's slots, rule and delay; return whether they differ from those before."""
+        before = (self.slots, self.rule, self.others_s)
+        self.slots, self.rule, self.others_s = terms.slots, terms.rule, terms.others_s
+        self._combine_limits()
+        return before != (self.slots, self.rule, self.others_s)
+
     def _combine_limits(self) -> None:
-        # computed once per change, as the result is read five times per request
         limits = self.limits_by_job.values()
         # of two jobs with the same delay, the one that chose it counts
         self.jobs_delay_s, _, self.delay_by_robots = max(
             [(delay, not by_robots, by_robots) for delay, by_robots, _ in limits],
             default=(0.0, True, False),
         )
-        self.jobs_at_once = min([at_once for *_, at_once in limits], default=1)
-
-    @property
-    def delay_s(self) -> float:
-        """Seconds between requests, by jobs, other processes and the operator's rule."""
-        delay_s = max(self.jobs_delay_s, self.others_s)
-        return delay_s if self.rule is None else self.rule.effective_delay_s(delay_s)
+        self.jobs_at_once = self.at_once = min([at_once for *_, at_once in limits], default=1)
+        self.delay_s = max(self.jobs_delay_s, self.others_s)
+        if self.rule is not None:
+            self.delay_s = self.rule.effective_delay_s(self.delay_s)
+            self.at_once = self.rule.effective_at_once(self.at_once)
 
     @property
     def delay_from(self) -> DelaySource:
@@ -85,12 +92,6 @@ class Host(Struct):
         if self.others_s > self.jobs_delay_s:
             return DelaySource.OTHERS
         return DelaySource.ROBOTS if self.delay_by_robots else DelaySource.JOB
-
-    @property
-    def at_once(self) -> int:
-        """The effective concurrency limit, for all processes together."""
-        at_once = self.jobs_at_once
-        return at_once if self.rule is None else self.rule.effective_at_once(at_once)
 
     @property
     def state(self) -> HostState:

@@ -254,8 +254,7 @@ class SharedLimits:
 
         The last window ended at *end*.
         """
-        before = (host.slots, host.rule, host.others_s)
-        host.slots, host.rule, host.others_s = terms.slots, terms.rule, terms.others_s
+        is_changed = host.apply_terms(terms)
         host.alone = terms.alone
         if current:
             host.strikes = terms.strikes
@@ -270,7 +269,7 @@ class SharedLimits:
             host.booked_from = host.booked_until = None
         if terms.booked is not None and terms.first_at is not None:
             host.book(terms.booked, terms.first_at, wall, mono)
-        if before != (host.slots, host.rule, host.others_s):
+        if is_changed:
             host.wake()
 
     async def _book(self) -> None:

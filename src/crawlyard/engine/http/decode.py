@@ -5,6 +5,7 @@ A megabyte of gzip can hold a gigabyte, so output beyond the cap is never produc
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import brotli  # type: ignore[import-untyped]  # it ships no types
@@ -293,6 +294,7 @@ _STAGES: Mapping[str, Callable[[], _Stage]] = {
 _NO_CODING = {"", "identity", "none", "binary", "8bit", "utf-8", "utf8", "iso-8859-1", "us-ascii"}
 
 
+@lru_cache(maxsize=100)
 def _codings(header: str) -> tuple[str, ...]:
     """Return the codings of a Content-Encoding value in the order of decoding."""
     names = [name.strip().lower() for name in header.split(",")]

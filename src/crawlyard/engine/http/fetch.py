@@ -76,13 +76,16 @@ class Response(Struct, frozen=True):
     truncated: str  # why the body is incomplete; empty: it is complete
     elapsed_ms: int
     cookies: str = ""  # the Cookie header of the request, if it came from the jar
+    content_type: str = ""  # of its header, without parameters and in lower case
     _by_name: dict[str, list[str]] = field(default_factory=dict)  # index of the headers
 
     def __post_init__(self) -> None:
-        by_name: dict[str, list[str]] = {}  # 7 look-ups a page, mostly misses
+        by_name: dict[str, list[str]] = {}  # 5 look-ups a page, mostly misses
         for key, value in self.headers:
             by_name.setdefault(key.lower(), []).append(value)
         force_setattr(self, "_by_name", by_name)
+        kind = self.header("content-type").partition(";")[0].strip().lower()
+        force_setattr(self, "content_type", kind)
 
     def header(self, name: str) -> str:
         """Return the first header named *name* (in lower case), or an empty string."""
@@ -92,11 +95,6 @@ class Response(Struct, frozen=True):
     def all_headers(self, name: str) -> list[str]:
         """Return all headers named *name* (in lower case), in order."""
         return self._by_name.get(name, [])
-
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, in lower case; empty if there is none."""
-        return self.header("content-type").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str | None:

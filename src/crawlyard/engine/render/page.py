@@ -83,6 +83,7 @@ class RenderTask(Struct, frozen=True, kw_only=True):
     wait_for: str
     actions: Sequence[PageAction]
     screenshot: ScreenshotFormat | None
+    full_page: bool  # the screenshot; else it is of the window
     fill: Fill | None
     load_frames: bool
     deadline_s: float
@@ -300,14 +301,14 @@ class BrowserPage:
     async def _screenshot(self) -> bytes | None:
         if self._task.screenshot is None:
             return None
-        metrics = await self._call("Page.getLayoutMetrics")
-        size = metrics["cssContentSize"]
-        area = {"x": 0, "y": 0, "width": size["width"], "scale": 1}
+        area: Message = {}
+        if self._task.full_page:
+            size = (await self._call("Page.getLayoutMetrics"))["cssContentSize"]
+            clip = {"x": 0, "y": 0, "width": size["width"], "scale": 1}
+            clip["height"] = min(size["height"], _MAX_SCREENSHOT_HEIGHT)
+            area = {"captureBeyondViewport": True, "clip": clip}
         screenshot = await self._call(
-            "Page.captureScreenshot",
-            format=self._task.screenshot,
-            captureBeyondViewport=True,
-            clip=area | {"height": min(size["height"], _MAX_SCREENSHOT_HEIGHT)},
+            "Page.captureScreenshot", format=self._task.screenshot, **area
         )
         return b64decode(screenshot["data"])
 

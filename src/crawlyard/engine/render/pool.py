@@ -106,6 +106,7 @@ class BrowserPool:
         wait_for: str = "",
         actions: Sequence[PageAction] = (),
         screenshot: ScreenshotFormat | None = None,
+        full_page: bool = True,
         fill: Fill | None = None,
         deadline_s: float,
     ) -> RenderedPage:
@@ -130,6 +131,7 @@ class BrowserPool:
             wait_for=wait_for,
             actions=actions,
             screenshot=screenshot,
+            full_page=full_page,
             fill=fill,
             load_frames=self.launch.is_full,
             deadline_s=deadline_s,

@@ -11,7 +11,7 @@ from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, V
 from crawlyard.engine.discovery import MAX_HOPS, Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.http.fetch import Response
-from crawlyard.engine.urls import Base, fingerprint
+from crawlyard.engine.urls import Base
 from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.engine.visit.state import Visit, VisitAgain
 
@@ -66,7 +66,7 @@ class Redirects:
         rule = self._discovery.offer(url, target, target.via, hop=True, again=back)
         if rule:  # the new URL won't be fetched, so the chain ends here
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
-        key = fingerprint(f"{url}#again" if back else url)
+        key = self._discovery.key(url, target.via, target, again=back)
         self._keep(key, _Chain(cookies, sets_cookie))
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
 

@@ -1,6 +1,7 @@
 """Sealing of secrets that the store keeps: cookies and sessions of sites."""
 
 import hashlib
+import hmac
 import secrets
 
 from cryptography.exceptions import InvalidTag
@@ -28,11 +29,16 @@ class Seal:
     def __init__(self, key: str) -> None:
         # one round of a hash is enough, as the key is random, not a password
         self._cipher = AESGCM(hashlib.sha256(b"crawlyard seal" + key.encode()).digest())
+        self._digest_key = hashlib.sha256(b"crawlyard digest" + key.encode()).digest()
 
     def seal(self, data: bytes) -> bytes:
         """Encrypt *data*; without the key, it can be neither read nor changed."""
         nonce = secrets.token_bytes(_NONCE)
         return _FORM + nonce + self._cipher.encrypt(nonce, data, _FORM)
+
+    def digest(self, data: bytes) -> str:
+        """Return a hash of *data*; without the key, a guess of the data cannot be checked by it."""
+        return hmac.new(self._digest_key, data, hashlib.sha256).hexdigest()
 
     def open(self, sealed: bytes) -> bytes:
         """Decrypt sealed data.

@@ -1,8 +1,9 @@
 """API tokens: creation, listing and revocation."""
 
 import secrets
-from datetime import datetime, timedelta
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -10,7 +11,6 @@ from crawlyard.core.access.answers import NewTokenOut, TokenOut
 from crawlyard.core.access.credential import (
     MAX_LABEL,
     SECRET_BYTES,
-    Caller,
     Credential,
     CredentialKind,
     IssuedCredential,
@@ -44,15 +44,68 @@ Scopes = Annotated[
 Lifetime = Annotated[float, Meta(gt=0, le=3650 * 86_400)]
 
 
-class Tokens(Noun):
+class IssuedCredentials(Noun):
+    """Credentials of one kind: their owner and admins see and revoke them."""
+
+    _kind: ClassVar[CredentialKind]
+
+    async def _find(self, limit: int, cursor: str | None) -> Sequence[Credential]:
+        """Return at most *limit* + 1 of them, newest first."""
+        owner = None if Permit.ADMIN in self._permits else self._actor.id
+        find = self._services.store.credentials.find
+        return await find(owner, self._kind, cursor, limit + 1)
+
+    async def _add(self, issued: IssuedCredential) -> None:
+        event = self._event(EventName.TOKEN_CREATED, issued.credential)
+        await self._services.store.credentials.add(issued.credential, event)
+
+    async def _get(self, credential_id: str) -> Credential:
+        credential = await self._services.store.credentials.get(credential_id)
+        visible = credential.user_id == self._actor.id or Permit.ADMIN in self._permits
+        if credential.kind is not self._kind or not visible:
+            raise NotFound(f"no {self._kind} {credential_id}")
+        return credential
+
+    async def _revoke(self, credential_id: str) -> None:
+        credential = await self._get(credential_id)
+        if credential.revoked_at is not None:
+            raise NotFound(f"no {self._kind} {credential_id}")
+        event = self._event(EventName.TOKEN_REVOKED, credential)
+        await self._services.store.credentials.revoke(credential.id, event.at, event)
+
+    def _lifetime(self, expires_in_s: float | None) -> timedelta | None:
+        """Return the lifetime of a new one, which may not outlive the token in use."""
+        lifetime = None if expires_in_s is None else timedelta(seconds=expires_in_s)
+        credential = None if self._caller is None else self._caller.credential
+        if (
+            credential is None
+            or credential.kind is not CredentialKind.TOKEN
+            or credential.expires_at is None
+        ):
+            return lifetime
+        remaining = credential.expires_at - self._services.clock.now()
+        return remaining if lifetime is None else min(lifetime, remaining)
+
+    def _event(self, name: EventName, credential: Credential) -> Event:
+        return Event(
+            name=name,
+            subject=credential.id,
+            owner=credential.user_id,
+            at=self._services.clock.now(),
+            actor=self._actor.id,
+            data={"name": credential.label, "prefix": credential.prefix},
+        )
+
+
+class Tokens(IssuedCredentials):
     """Creates, lists and revokes tokens; their secrets are not stored."""
+
+    _kind = CredentialKind.TOKEN
 
     @endpoint("GET /tokens", Permit.TOKENS_READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TokenOut]:
         """List your tokens, newest first; with the permit `admin`, those of all users."""
-        owner = None if Permit.ADMIN in self._permits else self._actor.id
-        find = self._services.store.credentials.find
-        tokens = await find(owner, CredentialKind.TOKEN, cursor, limit + 1)
+        tokens = await self._find(limit, cursor)
         return make_slice(tokens, limit, TokenOut.of, lambda token: token.id)
 
     @endpoint(
@@ -82,19 +135,15 @@ class Tokens(Noun):
         The credential used must have no scopes; if it expires, the new token expires no later.
         """
         permits = permits_named(scopes) if scopes else None
-        lifetime = limit_lifetime(
-            None if expires_in_s is None else timedelta(seconds=expires_in_s),
-            self._caller,
-            self._services.clock.now(),
-        )
-        owner, store = user or self._actor.id, self._services.store
+        lifetime = self._lifetime(expires_in_s)
+        owner = user or self._actor.id
         if owner != self._actor.id and self._actor.role is not Role.ADMIN:
             raise Forbidden(f"{self._actor.id} may only create tokens of their own")
         if not name.strip():
             raise Invalid("name", "expected a name that says where the token is used, got nothing")
         if lifetime is not None and lifetime <= timedelta(0):
             raise Invalid("expires_in_s", f"expected more than 0, got {lifetime.total_seconds():g}")
-        await store.users.get(owner)
+        await self._services.store.users.get(owner)
         token = IssuedCredential.issue(
             CredentialKind.TOKEN,
             secrets.token_bytes(SECRET_BYTES),
@@ -105,8 +154,7 @@ class Tokens(Noun):
             label=name,
             permits=permits,
         )
-        event = self._event(EventName.TOKEN_CREATED, token.credential)
-        await store.credentials.add(token.credential, event)
+        await self._add(token)
         return NewTokenOut.with_secret(token)
 
     @endpoint("GET /tokens/{token_id}", Permit.TOKENS_READ)
@@ -120,38 +168,4 @@ class Tokens(Noun):
 
         A token needs no scope to revoke itself.
         """
-        token = await self._get(token_id)
-        if token.revoked_at is not None:
-            raise NotFound(f"no token {token_id}")
-        event = self._event(EventName.TOKEN_REVOKED, token)
-        await self._services.store.credentials.revoke(token.id, event.at, event)
-
-    async def _get(self, token_id: str) -> Credential:
-        token = await self._services.store.credentials.get(token_id)
-        visible = token.user_id == self._actor.id or Permit.ADMIN in self._permits
-        if token.kind is not CredentialKind.TOKEN or not visible:
-            raise NotFound(f"no token {token_id}")
-        return token
-
-    def _event(self, name: EventName, token: Credential) -> Event:
-        return Event(
-            name=name,
-            subject=token.id,
-            owner=token.user_id,
-            at=self._services.clock.now(),
-            actor=self._actor.id,
-            data={"name": token.label, "prefix": token.prefix},
-        )
-
-
-def limit_lifetime(
-    lifetime: timedelta | None, caller: Caller | None, now: datetime
-) -> timedelta | None:
-    """Return the lifetime of a new credential, which may not outlive the token in use."""
-    credential = None if caller is None else caller.credential
-    if credential is None or credential.kind is not CredentialKind.TOKEN:
-        return lifetime
-    if credential.expires_at is None:
-        return lifetime
-    remaining = credential.expires_at - now
-    return remaining if lifetime is None else min(lifetime, remaining)
+        await self._revoke(token_id)

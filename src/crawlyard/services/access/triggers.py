@@ -3,7 +3,6 @@
 import re
 import secrets
 from collections.abc import Collection, Mapping
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,6 @@ from crawlyard.core.access.credential import (
     MAX_LABEL,
     SECRET_BYTES,
     Caller,
-    Credential,
     CredentialKind,
     IssuedCredential,
     TriggerTarget,
@@ -30,15 +28,13 @@ from crawlyard.core.endpoints.endpoint import (
     endpoint,
     make_slice,
 )
-from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.scope import Boundary
-from crawlyard.errors import Forbidden, Invalid, NotFound
+from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
-from crawlyard.services.access.tokens import Lifetime, limit_lifetime
+from crawlyard.services.access.tokens import IssuedCredentials, Lifetime
 from crawlyard.services.jobs.jobs import Jobs
-from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.lookup import find_schedule
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.lookup import find_template
@@ -57,15 +53,15 @@ Name = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL, examples=["CMS"])
 Ref = Annotated[str, Meta(max_length=LONGEST_REF, description="Id or name.")]
 
 
-class Triggers(Noun):
+class Triggers(IssuedCredentials):
     """Creates, lists and revokes triggers; their tokens are not stored."""
+
+    _kind = CredentialKind.TRIGGER
 
     @endpoint("GET /triggers", Permit.TOKENS_READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TriggerOut]:
         """List your triggers, newest first; with the permit `admin`, those of all users."""
-        owner = None if Permit.ADMIN in self._permits else self._actor.id
-        find = self._services.store.credentials.find
-        triggers = await find(owner, CredentialKind.TRIGGER, cursor, limit + 1)
+        triggers = await self._find(limit, cursor)
         return make_slice(triggers, limit, TriggerOut.of, lambda trigger: trigger.id)
 
     @endpoint(
@@ -111,22 +107,18 @@ class Triggers(Noun):
         if not name.strip():
             raise Invalid("name", "expected a name that says what calls it, got nothing")
         target = await self._target(schedule, template, params, mapping)
-        now, lasts = self._services.clock.now(), None
-        if expires_in_s is not None:
-            lasts = timedelta(seconds=expires_in_s)
         issued = IssuedCredential.issue(
             CredentialKind.TRIGGER,
             secrets.token_bytes(SECRET_BYTES),
-            now,
-            limit_lifetime(lasts, self._caller, now),
+            self._services.clock.now(),
+            self._lifetime(expires_in_s),
             id=new_id(),
             user_id=self._actor.id,
             label=name,
             permits=frozenset({_needed(target)}),
             target=target,
         )
-        event = self._event(EventName.TOKEN_CREATED, issued.credential)
-        await self._services.store.credentials.add(issued.credential, event)
+        await self._add(issued)
         return NewTriggerOut.with_secret(issued)
 
     @endpoint("GET /triggers/{trigger_id}", Permit.TOKENS_READ)
@@ -137,11 +129,7 @@ class Triggers(Noun):
     @endpoint("DELETE /triggers/{trigger_id}", Permit.TOKENS_WRITE, status=204)
     async def revoke(self, trigger_id: str) -> None:
         """Revoke a trigger at once: its address is unknown from now on."""
-        trigger = await self._get(trigger_id)
-        if trigger.revoked_at is not None:
-            raise NotFound(f"no trigger {trigger_id}")
-        event = self._event(EventName.TOKEN_REVOKED, trigger)
-        await self._services.store.credentials.revoke(trigger.id, event.at, event)
+        await self._revoke(trigger_id)
 
     async def _target(
         self,
@@ -167,23 +155,6 @@ class Triggers(Noun):
         _check_mapping(mapping, [parameter.name for parameter in usable.parameters])
         await render_template(store, actor, usable.id, params)  # it could be submitted now
         return TriggerTarget(template_id=usable.id, params=dict(params), mapping=dict(mapping))
-
-    async def _get(self, trigger_id: str) -> Credential:
-        trigger = await self._services.store.credentials.get(trigger_id)
-        visible = trigger.user_id == self._actor.id or Permit.ADMIN in self._permits
-        if trigger.kind is not CredentialKind.TRIGGER or not visible:
-            raise NotFound(f"no trigger {trigger_id}")
-        return trigger
-
-    def _event(self, name: EventName, trigger: Credential) -> Event:
-        return Event(
-            name=name,
-            subject=trigger.id,
-            owner=trigger.user_id,
-            at=self._services.clock.now(),
-            actor=self._actor.id,
-            data={"name": trigger.label, "prefix": trigger.prefix},
-        )
 
 
 async def start(services: "Services", caller: Caller, body: Mapping[str, Any]) -> TriggeredOut:

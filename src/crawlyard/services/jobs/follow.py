@@ -3,6 +3,8 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +28,8 @@ PORTION = 100
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LogPortion(Struct, frozen=True, kw_only=True):
@@ -112,23 +116,46 @@ async def wait_for(
 ) -> Standing:
     """Return a job once it has ended or is in one of *states* (empty: any but the current).
 
-    Polls the event log: changes by other processes are seen within `EVENTS_EVERY`. Returns the
-    job as it is after *at_most* (no more than `LONGEST`), or once *is_abandoned* returns true.
+    Otherwise as `wait_until`.
 
     Raises:
         NotFound: no job has that id, it belongs to another user, or it was deleted.
     """
+    targets = set(states)
+
+    def is_over(standing: Standing) -> bool:
+        state = standing.job.state
+        if not targets:
+            targets.update(set(State) - {state})
+        return state.ended or state in targets
+
+    read = partial(find_job, store, actor, job_id)
+    return await wait_until(store, clock, read, is_over, at_most, is_abandoned)
+
+
+async def wait_until(
+    store: Store,
+    clock: Clock,
+    read: Callable[[], Awaitable[T]],
+    is_over: Callable[[T], bool],
+    at_most: timedelta,
+    is_abandoned: Callable[[], Awaitable[bool]] | None = None,
+) -> T:
+    """Return what *read* returns once it *is_over*.
+
+    Polls the event log: changes by other processes are seen within `EVENTS_EVERY`. Returns it as
+    it is after *at_most* (no more than `LONGEST`), or once *is_abandoned* returns true.
+    """
     end = clock.monotonic() + min(at_most, LONGEST).total_seconds()
     last_seq = await store.events.last()
-    standing = await find_job(store, actor, job_id)
-    targets = frozenset(states) or frozenset(State) - {standing.job.state}
-    while not (standing.job.state.ended or standing.job.state in targets):
-        rest = timedelta(seconds=end - clock.monotonic())
-        if rest <= timedelta(0) or (is_abandoned is not None and await is_abandoned()):
-            break
-        await clock.sleep(min(rest, EVENTS_EVERY))
-        last = await store.events.last()
-        if last != last_seq:
-            last_seq = last
-            standing = await find_job(store, actor, job_id)
-    return standing
+    while not is_over(result := await read()):
+        while True:
+            rest = timedelta(seconds=end - clock.monotonic())
+            if rest <= timedelta(0) or (is_abandoned is not None and await is_abandoned()):
+                return result
+            await clock.sleep(min(rest, EVENTS_EVERY))
+            last = await store.events.last()
+            if last != last_seq:
+                last_seq = last
+                break
+    return result

@@ -1,9 +1,10 @@
 """Groups: jobs that were submitted together, for one user."""
 
 from datetime import timedelta
+from functools import partial
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoints.endpoint import composed_method, endpoint, reply
+from crawlyard.core.endpoints.endpoint import composed_method, endpoint, reply, wait_in_steps
 from crawlyard.core.jobs.filter import Condition, FilterKey, condition
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.progress import progress_of_standing
@@ -11,14 +12,17 @@ from crawlyard.core.operations.answers import BulkOut
 from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
 from crawlyard.core.operations.group import GroupOut, JobGroup
 from crawlyard.errors import NotFound
+from crawlyard.lazy import lazily
 from crawlyard.services.jobs import parameters
 from crawlyard.services.jobs.parameters import LONGEST_WAIT_S, Reason
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import JobQuery
 
-READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
+# a remote call does not need the store
+with lazily():
+    from crawlyard.services.jobs import follow
 
-_LOOK_EVERY = timedelta(milliseconds=250)
+READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
 _MOST_ESTIMATED = 200
 """Jobs whose time left is estimated; with more that have not ended, it is unknown."""
@@ -43,13 +47,8 @@ class Groups(Noun):
 
         After *timeout_s*, it is returned as it is; ``None``: never.
         """
-        waited_s = 0.0
-        while True:
-            left_s = LONGEST_WAIT_S if timeout_s is None else timeout_s - waited_s
-            group = await self._wait(group_id, timeout_s=min(left_s, LONGEST_WAIT_S))
-            waited_s += LONGEST_WAIT_S
-            if group.ended or (timeout_s is not None and waited_s >= timeout_s):
-                return group
+        wait = partial(self._wait, group_id)
+        return await wait_in_steps(wait, lambda group: group.ended, timeout_s, LONGEST_WAIT_S)
 
     @endpoint("GET /groups/{group_id}/wait", READ)
     async def _wait(
@@ -59,13 +58,14 @@ class Groups(Noun):
 
         After `timeout_s`, it is returned as it is.
         """
-        clock, is_abandoned = self._services.clock, reply().gone
-        end = clock.monotonic() + timeout_s
-        while not (group := await self._find(group_id)).ended:
-            rest = timedelta(seconds=end - clock.monotonic())
-            if rest <= timedelta(0) or (is_abandoned is not None and await is_abandoned()):
-                break
-            await clock.sleep(min(rest, _LOOK_EVERY))
+        group = await follow.wait_until(
+            self._services.store,
+            self._services.clock,
+            partial(self._find, group_id),
+            lambda group: group.ended,
+            timedelta(seconds=timeout_s),
+            reply().gone,
+        )
         return GroupOut.of(group, await self._left_s(group))
 
     @endpoint("POST /groups/{group_id}/cancel", WRITE, "202", example=parameters.WITH_REASON)

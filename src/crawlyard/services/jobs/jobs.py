@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Unpack
 
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from crawlyard.core.endpoints.endpoint import (
     make_slice,
     reply,
     split_words,
+    wait_in_steps,
 )
 from crawlyard.core.jobs.answers import (
     JOB_LISTED,
@@ -255,17 +257,16 @@ class Jobs(Noun):
         """
         named = split_words((states,) if isinstance(states, str) else states)
         before = None if named else (await self.get(job_id)).state
-        waited_s = 0.0
-        while True:
-            longest_s = LONGEST_WAIT_S if waited_s or without_worker else answers.WORKER_WITHIN_S
-            left_s = longest_s if timeout_s is None else min(timeout_s - waited_s, longest_s)
-            job = await self._wait(job_id, timeout_s=left_s, states=named)
-            waited_s += left_s
+
+        def is_over(job: JobOut) -> bool:
             done = job.state in named if named else job.state != before
-            if done or job.state in ENDED or (timeout_s is not None and waited_s >= timeout_s):
-                return job
-            if not without_worker:
+            if not (done or job.state in ENDED or without_worker):
                 answers.check_worker(job, here=self._here)
+            return done or job.state in ENDED
+
+        wait = partial(self._wait, job_id, states=named)
+        first_s = None if without_worker else answers.WORKER_WITHIN_S
+        return await wait_in_steps(wait, is_over, timeout_s, LONGEST_WAIT_S, first_s)
 
     @composed_method
     async def pages(

@@ -206,7 +206,8 @@ class JobPlan(Struct, frozen=True, kw_only=True):
 
 
 MOST = 500
-"""Maximum number of jobs in one transaction, which other writers wait for (50 ms on SQLite)."""
+"""Maximum number of jobs in one transaction, which other writers wait for (50 ms on SQLite),
+unless one caller has more."""
 
 HEAVIEST = 20_000
 """Maximum number of start URLs in one transaction (0.1 s), unless one caller has more."""
@@ -235,9 +236,8 @@ class Intake:
     async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
         """Store jobs, and return an answer to each; see `IntakeStore.enter`.
 
-        The jobs share a transaction: pass at most `MOST` of them, with `HEAVIEST` URLs. If the
-        caller is cancelled before the transaction begins, nothing is stored; after that, the
-        jobs may have been.
+        The jobs share a transaction. If the caller is cancelled before it begins, nothing is
+        stored; after that, the jobs may have been.
 
         Raises:
             StoreUnavailable: nothing was written, or it is unknown whether it was.

@@ -50,7 +50,7 @@ from crawlyard.core.text.volatile import (
     settle_volatile,
 )
 from crawlyard.engine.scope import line_matcher
-from crawlyard.engine.urls import canonical, fingerprint
+from crawlyard.engine.urls import canonical, fingerprint, page_key
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.results.comparison import compare
@@ -169,10 +169,10 @@ class Changes:
             NotFound: one of the jobs has no page of this URL, or did not keep its text.
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
-        fp = fingerprint(canonical(url))
+        url = canonical(url)
         ignored = _find_ignored((await find_job(self._store, actor, later)).job, ignore)
-        before = await self._page_of(actor, earlier, fp, url, unproven=earlier < later)
-        after = await self._page_of(actor, later, fp, url)
+        before = await self._page_of(actor, earlier, url, unproven=earlier < later)
+        after = await self._page_of(actor, later, url)
         kind, detail = compare_page(before, after)
         change = Change(kind=kind, url=after.url, detail=detail, before=before.id, after=after.id)
         texts = await self._texts([before.id, after.id])
@@ -329,10 +329,11 @@ class Changes:
         return quiet
 
     async def _page_of(
-        self, actor: Actor, job_id: str, fp: int, url: str, *, unproven: bool = False
+        self, actor: Actor, job_id: str, url: str, *, unproven: bool = False
     ) -> PageFacts:
         """Return the page of a URL; with *unproven*, also that of a run before the job."""
         job = (await find_job(self._store, actor, job_id)).job
+        fp = page_key(url, ignore_query=job.spec.ignore_query)
         pages = await self._store.changes.facts_of(job.id, [fp])
         if unproven:
             copies = await self._store.changes.unproven_of(job.id, [fp])

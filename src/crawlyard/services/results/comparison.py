@@ -16,7 +16,7 @@ from crawlyard.core.crawl.changes import (
 )
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.jobs.job import Job
-from crawlyard.engine.urls import fingerprint
+from crawlyard.engine.urls import page_key
 from crawlyard.errors import NotFound
 from crawlyard.store.store import Store
 
@@ -122,7 +122,8 @@ class _Reader(Struct):
     async def _find_redirect_targets(self, urls: Mapping[int, UrlState]) -> Mapping[int, PageFacts]:
         """Return the pages to which URLs of the later run redirect, by the fp of the URL."""
         changes, job_id = self.store.changes, self._later
-        ways = dict(_ways(urls))
+        ignore_query = self.comparison.later.reach["ignore_query"] is True
+        ways = dict(_ways(urls, ignore_query=ignore_query))
         landed: dict[int, PageFacts] = {}
         for _ in range(_HOPS):
             if not ways:
@@ -130,7 +131,8 @@ class _Reader(Struct):
             targets = set(ways.values())
             pages = {p.fp: p for p in await changes.facts_of(job_id, targets)}
             landed |= {fp: pages[to] for fp, to in ways.items() if to in pages}
-            on = dict(_ways(await changes.known_urls(job_id, targets - pages.keys())))
+            further = await changes.known_urls(job_id, targets - pages.keys())
+            on = dict(_ways(further, ignore_query=ignore_query))
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
@@ -203,8 +205,8 @@ def _up_to(last: int | None, pages: Sequence[PageFacts]) -> dict[int, PageFacts]
     return {page.fp: page for page in pages if last is None or page.fp <= last}
 
 
-def _ways(urls: Mapping[int, UrlState]) -> Iterator[tuple[int, int]]:
+def _ways(urls: Mapping[int, UrlState], *, ignore_query: bool) -> Iterator[tuple[int, int]]:
     """Yield the fps of URLs that redirect, and of their targets."""
     for fp, url in urls.items():
         if url.leads_to is not None:
-            yield fp, fingerprint(url.leads_to)
+            yield fp, page_key(url.leads_to, ignore_query=ignore_query)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -16,7 +17,8 @@ from crawlyard.core.crawl.page import (
     UrlOutcomeKind,
 )
 from crawlyard.core.crawl.site_map import MOST_FOLDERS, LinkTarget, SiteMap, Step
-from crawlyard.engine.urls import fingerprint
+from crawlyard.core.jobs.job import Job
+from crawlyard.engine.urls import fingerprint, page_key
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
@@ -84,13 +86,11 @@ async def link_records(
                     yield key, FoundLink.of(stored.page.final_url, link)
 
 
-async def link_targets(
-    store: Store, job_id: str, urls: Collection[str]
-) -> Mapping[str, LinkTarget]:
+async def link_targets(store: Store, job: Job, urls: Collection[str]) -> Mapping[str, LinkTarget]:
     """Return the outcomes in a job of URLs that links lead to."""
-    fps = {url: fingerprint(url) for url in urls}
-    known_urls = await store.changes.known_urls(job_id, fps.values())
-    stored = await store.pages.of_targets(job_id, fps.values())
+    fps = {url: page_key(url, ignore_query=job.spec.ignore_query) for url in urls}
+    known_urls = await store.changes.known_urls(job.id, fps.values())
+    stored = await store.pages.of_targets(job.id, fps.values())
     return {url: _target(known_urls.get(fp), stored.get(fp)) for url, fp in fps.items()}
 
 
@@ -114,21 +114,22 @@ async def with_referrers(
     ]
 
 
-async def path_to(store: Store, job_id: str, url: str) -> list[Step]:
+async def path_to(store: Store, job: Job, url: str) -> list[Step]:
     """Return the path by which a URL was reached, from the start URL; empty if it was not.
 
     Of a path of more than `MOST_STEPS`, the last ones.
     """
+    key_of = partial(page_key, ignore_query=job.spec.ignore_query)
     path: list[KnownURL] = []
     next_url: str | None = url
     while next_url is not None and len(path) < MOST_STEPS:
-        known_url = await store.frontier.find(job_id, fingerprint(next_url))
+        known_url = await store.frontier.find(job.id, key_of(next_url))
         if known_url is None or known_url in path:
             break
         path.insert(0, known_url)
         next_url = known_url.parent
-    stored = await store.pages.of_targets(job_id, [fingerprint(url.url) for url in path])
-    pages = [stored.get(fingerprint(url.url)) for url in path]
+    stored = await store.pages.of_targets(job.id, [key_of(url.url) for url in path])
+    pages = [stored.get(key_of(url.url)) for url in path]
     ids = [None if page is None else page[0].id for page in pages]
     stored_ids = [page_id for page_id in ids if page_id is not None]
     bodies = await store.pages.bodies(stored_ids, [Body.LINKS]) if stored_ids else {}

@@ -158,7 +158,7 @@ class Results(Noun):
                 links.append(link)
                 if len(links) > limit:
                     break
-        targets = await records.link_targets(store, job.id, {link.target for _, link in links})
+        targets = await records.link_targets(store, job, {link.target for _, link in links})
         return make_slice(
             links,
             limit,

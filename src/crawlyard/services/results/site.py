@@ -49,7 +49,7 @@ class CrawledSite(Noun):
         """
         url = canonical_of("url", url)
         job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
-        steps = await records.path_to(self._services.store, job.id, url)
+        steps = await records.path_to(self._services.store, job, url)
         return Slice(items=[PathStepOut.filled(step) for step in steps])
 
     @endpoint("GET /jobs/{job_id}/why", Permit.JOBS_READ, noun="site", group="jobs")

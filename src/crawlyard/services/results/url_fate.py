@@ -9,7 +9,7 @@ from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import error_words
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.scope import Boundary
-from crawlyard.engine.urls import canonical, fingerprint
+from crawlyard.engine.urls import canonical, page_key
 from crawlyard.store.store import Store
 
 _REDIRECT = "redirect to "
@@ -22,20 +22,24 @@ async def fate_of(store: Store, job: Job, url: str) -> UrlOutcome:
         Invalid: *url* is not an http or https URL.
     """
     url = canonical(url)
-    known_url = await store.frontier.find(job.id, fingerprint(url))
+    known_url = await store.frontier.find(job.id, _key_in(job, url))
     if known_url is None:
         return await _never_found(store, job, url)
     match known_url.state:
         case TargetState.DONE | TargetState.FAILED:
-            return await _fetched_outcome(store, job.id, known_url)
+            return await _fetched_outcome(store, job, known_url)
         case TargetState.WAITING:
             return await _waiting(store, job, known_url)
         case _:
             return _excluded_outcome(known_url)
 
 
-async def _fetched_outcome(store: Store, job_id: str, known_url: KnownURL) -> UrlOutcome:
-    page = await store.inquiries.page_of(job_id, fingerprint(known_url.url))
+def _key_in(job: Job, url: str) -> int:
+    return page_key(url, ignore_query=job.spec.ignore_query)
+
+
+async def _fetched_outcome(store: Store, job: Job, known_url: KnownURL) -> UrlOutcome:
+    page = await store.inquiries.page_of(job.id, _key_in(job, known_url.url))
     failed = known_url.state is TargetState.FAILED
     status = page.page.status if page is not None else None
     error = page.page.error if page is not None else None

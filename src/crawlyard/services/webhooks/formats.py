@@ -1,16 +1,18 @@
 """Message formats: the headers and body of a request to a webhook."""
 
+import hmac
 import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.header import Header
+from functools import partial
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from crawlyard.core.events.event import Event
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.webhooks.summary import NotifiedEvent, Summary, SummaryItem, summarize
 from crawlyard.core.webhooks.webhook import (
     Delivery,
@@ -51,6 +53,36 @@ def standard(outgoing: OutgoingMessage) -> RequestContent:
     keys = webhook.signing(outgoing.now)
     headers = sign_body(outgoing.delivery.id, outgoing.wall, body, keys)
     return RequestContent(headers=headers, body=body)
+
+
+def firecrawl(kind: str, outgoing: OutgoingMessage) -> RequestContent:
+    """Return JSON as Firecrawl's API sends it about a *kind* of job, with its signature as well.
+
+    The job is "failed" if it was cancelled: receivers know no other end.
+    """
+    webhook, event = outgoing.webhook, outgoing.event
+    word = event.name.partition(".")[2]
+    is_failure = event.name in {EventName.FAILED, EventName.CANCELLED}
+    content = {
+        "success": not is_failure,
+        "type": f"{kind}.{'failed' if is_failure else word}",
+        "id": event.job_id or event.subject,
+        "webhookId": outgoing.delivery.id,
+        "data": [],
+        "metadata": dict(webhook.metadata),
+    }
+    if is_failure:
+        content["error"] = f"{word}: {event.data['detail'] or event.data['reason']}"[:_MAX_ERROR]
+    body = json.dumps(content, separators=(",", ":")).encode()
+    keys = webhook.signing(outgoing.now)
+    signature = hmac.digest(keys[0].encode(), body, "sha256").hex()
+    headers = sign_body(outgoing.delivery.id, outgoing.wall, body, keys)
+    return RequestContent(
+        headers={**headers, "X-Firecrawl-Signature": f"sha256={signature}"}, body=body
+    )
+
+
+_MAX_ERROR = 2_000  # characters
 
 
 # --- messages for people
@@ -255,6 +287,8 @@ def _json(message: Mapping[str, Any]) -> RequestContent:
 
 FORMATS: Mapping[MessageFormat, MessageEncoder] = {
     MessageFormat.STANDARD: standard,
+    MessageFormat.FIRECRAWL_CRAWL: partial(firecrawl, "crawl"),
+    MessageFormat.FIRECRAWL_BATCH: partial(firecrawl, "batch_scrape"),
     MessageFormat.SLACK: slack,
     MessageFormat.DISCORD: discord,
     MessageFormat.NTFY: ntfy,

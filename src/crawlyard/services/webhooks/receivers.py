@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.fields import check_all
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.webhooks.webhook import JobWebhook, check_metadata, check_patterns
+from crawlyard.core.webhooks.webhook import OF_A_JOB, JobWebhook, check_metadata, check_patterns
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.guard import BlockedAddress, Guard, spec_guard
 from crawlyard.engine.urls import address_in, canonical, hostname_of, port_of
@@ -49,7 +49,7 @@ def with_webhooks(spec: JobSpec) -> JobSpec:
     Literal addresses are checked; host names are not looked up: see `check_names`.
 
     Raises:
-        Invalid: a URL is not valid as for `receiver`, an event is not a job event, a secret
+        Invalid: a URL is not valid as for `receiver`, an event is not of a job or a group, a secret
             cannot sign, or metadata is too long; the field is, for example, ``webhooks.0.url``.
     """
     if not spec.webhooks:
@@ -97,7 +97,7 @@ def _prefix_field(number: int, fault: Invalid) -> Invalid:
 
 def _check_webhook(webhook: JobWebhook, guard: Guard) -> JobWebhook:
     check_all(
-        partial(check_patterns, webhook.events, kind="job"),
+        partial(check_patterns, webhook.events, kinds=OF_A_JOB),
         lambda: check_secret(webhook.secret) if webhook.secret else None,
         partial(check_metadata, webhook.metadata),
         lambda: _check_url(webhook.url, guard),

@@ -33,6 +33,7 @@ from crawlyard.core.webhooks.webhook import (
     EVERYTHING,
     MAX_DESCRIPTION,
     MAX_PATTERNS,
+    OF_A_JOB,
     Delivery,
     DeliveryState,
     Secret,
@@ -400,7 +401,7 @@ class Webhooks(Noun):
 
         Its URL and grants are checked only if the URL or addresses differ from *before*.
         """
-        check_patterns(webhook.events, kind="" if webhook.job_id is None else "job")
+        check_patterns(webhook.events, kinds=() if webhook.job_id is None else OF_A_JOB)
         if len(webhook.description) > MAX_DESCRIPTION:
             length = len(webhook.description)
             raise Invalid(

@@ -37,7 +37,7 @@ from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.site_session import ActiveSession
 from crawlyard.engine.start import NO_START, CrawlEnd, Start
-from crawlyard.engine.urls import fingerprint
+from crawlyard.engine.urls import fingerprint, page_key
 from crawlyard.engine.visit.visitor import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.cookies import Sealer
@@ -336,7 +336,10 @@ class JobRun:
         fps, clock, frontier = set[int](), self._clock, self._store.frontier
         lease, beaten = self.lease, clock.monotonic()
         if lease.shard:
-            starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
+            seeds, sitemaps = starts_of(self.job.spec)
+            ignore_query = self.job.spec.ignore_query
+            starts = [page_key(url, ignore_query=ignore_query) for url in seeds]
+            starts += map(fingerprint, sitemaps)
             fps |= await self._patiently(lambda: frontier.filter_known(lease.job_no, starts))
         async for chunk in frontier.read_known_fps(lease):
             fps.update(chunk)

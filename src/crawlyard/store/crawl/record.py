@@ -44,7 +44,7 @@ from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
 from crawlyard.store.access.usage import add_usage
 from crawlyard.store.codec.jobs import (
-    compress,
+    compress_each,
     job_of,
     limits_of,
     page_row,
@@ -126,6 +126,7 @@ class _Entry(Struct):
 
 def compress_bodies(entries: Sequence[Entry]) -> PackedBodies:
     """Return the compressed bodies of all pages."""
+    compress = compress_each()
     return {
         (lease.job_no, outcome.target.fp): {
             kind.value: compress(data) for kind, data in outcome.bodies.items()
@@ -447,8 +448,10 @@ def _write_pages(
         for page_id, no, fp in inserted
         for kind, data in packed_bodies.get((no, fp), {}).items()
     ]
-    if rows:
-        conn.execute(insert(bodies), rows)
+    if rows and is_postgres(conn):
+        conn.execute(insert(bodies), rows)  # arrays of bytes would take twice their size as text
+    else:
+        insert_new(conn, bodies, rows)
 
 
 def _reduce_losses(conn: Connection, written: Sequence[_Entry]) -> None:

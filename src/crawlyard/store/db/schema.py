@@ -1,13 +1,17 @@
 """Schema: has an empty database created, upgrades older ones, and refuses the rest."""
 
-import importlib
-
 from sqlalchemy import Connection, func, inspect, select
 
 from crawlyard.errors import SchemaMismatch
+from crawlyard.lazy import lazily
 from crawlyard.store.db.database import Database, is_postgres
 from crawlyard.store.tables import SCHEMA, UPGRADABLE
 from crawlyard.store.tables.base import versions
+
+# hardly any start creates a database, or needs Alembic
+with lazily():
+    from crawlyard.store import migrations
+    from crawlyard.store.db import new_database
 
 # "CYsc": any number that nothing else on the database locks
 _SCHEMA_LOCK = 0x43597363
@@ -108,8 +112,7 @@ def migrate(conn: Connection, name: str) -> None:
     # on SQLite, the write transaction itself keeps others out
     if _is_current(conn, name):
         return
-    # imported only now: hardly any start needs all tables, or Alembic
     if version_of(conn) is None:
-        importlib.import_module("crawlyard.store.db.new_database").create_tables(conn)
+        new_database.create_tables(conn)
     else:
-        importlib.import_module("crawlyard.store.migrations").upgrade(conn)
+        migrations.upgrade(conn)

@@ -36,6 +36,7 @@ from crawlyard.core.jobs.job import Job, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
+from crawlyard.lazy import lazily
 from crawlyard.store.codec.jobs import search_text, shard_row, spec_columns, state_columns
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.bulk_rows import (
@@ -52,7 +53,6 @@ from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
-from crawlyard.store.jobs.groups import end_groups
 from crawlyard.store.jobs.queue_position import OwnerTurns, assign_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
@@ -66,6 +66,10 @@ from crawlyard.store.tables.jobs import (
     shards,
 )
 from crawlyard.store.tables.tallies import tally_steps
+
+# only ends of jobs that have a group use it
+with lazily():
+    from crawlyard.store.jobs import groups
 
 _INSERT_EVENTS = insert(events)
 
@@ -130,7 +134,10 @@ def change(
     if not same:
         no = conn.execute(no_of(job.id)).scalar_one()
         _replace_indexed_values(conn, {no: job})
-    add_events(conn, end_groups(conn, events) if at_once else events)
+    if not at_once:
+        add_events(conn, events)
+    elif job.origin.group_id is not None:
+        add_events(conn, groups.end_groups(conn, events))
 
 
 def _update_job(
@@ -299,7 +306,10 @@ def add_events(conn: Connection, events: Sequence[Event]) -> None:
         note_receipt(conn, receipts.scalars().all()[0])
     else:
         run_each(conn, _INSERT_EVENTS, rows)
-    add_events(conn, end_groups(conn, events))
+    for event in events:
+        if "group_id" in event.data:
+            add_events(conn, groups.end_groups(conn, events))
+            break
 
 
 @cache

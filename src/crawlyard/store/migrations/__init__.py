@@ -4,7 +4,8 @@ An empty database needs none of them: it is created from the tables (`store/db/n
 
 To change the schema:
 
-1. Change `store/tables`, and the rows in `store/db/new_database.py` if those change.
+1. Change `store/tables`, and the rows in `store/db/table_statements.py` if those change. Run
+   ``python -m tests.new_sqlite``, which generates the statements for SQLite.
 2. Add ``versions/NNNN_subject.py`` with the next number as its `revision` and the last one as its
    `down_revision`; its `upgrade` turns the old tables into the new ones with Alembic's `op`.
    Create the same indexes on Postgres as `create_tables` does: call `op.create_index` with both

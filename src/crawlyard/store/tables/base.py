@@ -107,8 +107,8 @@ class CleanText(TypeDecorator[str]):
 Key = BigInteger().with_variant(Integer(), "sqlite")
 """An auto-incrementing key; on SQLite only INTEGER does that."""
 
-# Partial indexes have only `sqlite_where`, which `store/db/new_database.py` applies on Postgres as
-# well: `postgresql_where` would load that dialect for each instance on SQLite (17 ms).
+# Partial indexes have only `sqlite_where`, which `store/db/table_statements.py` applies on Postgres
+# as well: `postgresql_where` would load that dialect for each instance on SQLite (17 ms).
 metadata = MetaData(
     naming_convention={
         "ix": "%(table_name)s_%(column_0_N_name)s",

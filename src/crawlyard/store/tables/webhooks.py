@@ -39,6 +39,7 @@ webhooks = Table(
     Column("failures", Integer, nullable=False),  # since `failing_since`
     Column("held_until", Instant),
     Column("job_id", String(36), index=True),
+    Column("group_id", String(36)),  # of that job
     Column("schedule_id", String(36)),
     Column("metadata", CleanText, nullable=False),  # JSON
     Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
@@ -48,6 +49,7 @@ webhooks = Table(
 )
 
 _WITHOUT_JOB = webhooks.c.job_id.is_(None)
+_OF_GROUP = webhooks.c.group_id.is_not(None)
 
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
 # without webhooks of jobs: an owner may have any number of these, one or more for each job
@@ -58,6 +60,7 @@ Index(
     unique=True,
     sqlite_where=webhooks.c.name != literal_column("''"),
 )
+Index("webhooks_group", webhooks.c.group_id, sqlite_where=_OF_GROUP)
 
 deliveries = Table(
     "deliveries",

@@ -210,6 +210,7 @@ def _events_between(conn: Connection, after: int, last: int, limit: int) -> list
     concerned = or_(
         and_(webhooks.c.job_id.is_(None), webhooks.c.owner == events.c.owner),
         webhooks.c.job_id == events.c.subject,
+        webhooks.c.group_id == events.c.subject,
         webhooks.c.id == events.c.subject,
     )
     has_webhook = select(webhooks.c.id).where(webhooks.c.active, concerned).exists()
@@ -223,6 +224,7 @@ def _find_concerned(conn: Connection, happened: Sequence[Event]) -> list[tuple[W
     concerned = or_(
         and_(webhooks.c.job_id.is_(None), webhooks.c.owner.in_(sorted(owners))),
         webhooks.c.job_id.in_(sorted(subjects)),
+        webhooks.c.group_id.in_(sorted(subjects)),
         webhooks.c.id.in_(sorted(subjects)),
     )
     # shared locks, so that a webhook being deleted gets no new deliveries

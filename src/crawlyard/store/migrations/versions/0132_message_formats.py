@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0132"
-down_revision = "0128"
+down_revision = "0130"
 
 
 def upgrade() -> None:

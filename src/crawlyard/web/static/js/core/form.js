@@ -31,11 +31,22 @@ const pairs = (sign) => (text) => Object.fromEntries(lines(text).map((line) => {
   const at = line.indexOf(sign);
   return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
 }));
-/** "URL event event" a line; secrets that are known by their URL stay. */
+/** "URL event event {metadata}" a line; secrets that are known by their URL stay. */
 const hooks = (text, el) => lines(text).map((line) => {
-  const [url, ...events] = line.split(/\s+/);
-  return { ...el.hooks?.find((hook) => hook.url === url), url, ...(events.length && { events }) };
+  const { url, events, metadata } = hook(line);
+  return { ...el.hooks?.find((hook) => hook.url === url), url, ...(events.length && { events }), metadata: metadata && json(metadata, el) };
 });
+function hook(line) {
+  const [, words, metadata] = /^(.*?)(?:\s+({.*))?$/.exec(line);
+  const [url, ...events] = words.split(/\s+/);
+  return { url, events, metadata };
+}
+/** The same as the command line takes it: a URL, or a JSON object. */
+function hookWord(line) {
+  const { url, events, metadata } = hook(line);
+  const parts = [`"url": ${JSON.stringify(url)}`, events.length && `"events": ${JSON.stringify(events)}`, metadata && `"metadata": ${metadata}`];
+  return events.length || metadata ? `{${parts.filter(Boolean).join(", ")}}` : url;
+}
 const number = (text) => (/^(true|false)$/.test(text) ? text === "true" : Number.isNaN(Number(text)) ? text : Number(text));
 
 /** A JSON object; other text is an error of the field *el*. */
@@ -75,7 +86,7 @@ const SHOW = {
   pairs: listed("="),
   hooks: (value, el) => {
     el.hooks = [value].flat().map((hook) => (typeof hook === "string" ? { url: hook } : hook));
-    return el.hooks.map(({ url, events = [] }) => [url, ...events].join(" ")).join("\n");
+    return el.hooks.map(({ url, events = [], metadata = {} }) => [url, ...events, ...(Object.keys(metadata).length ? [JSON.stringify(metadata)] : [])].join(" ")).join("\n");
   },
   size: (value) => {
     if (typeof value === "string") return value; // "500MB", "none"
@@ -96,6 +107,7 @@ export function values(el) {
   const { as } = el.dataset;
   const text = el.value.trim();
   if (as === "words" || as === "urls") return READ[as](text);
+  if (as === "hooks") return lines(text).map(hookWord);
   return el.localName === "textarea" ? lines(text) : [text].filter(Boolean);
 }
 

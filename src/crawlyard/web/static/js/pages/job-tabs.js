@@ -30,6 +30,7 @@ function view(item) {
     why: causeOf(item.data),
     name: item.name ?? (item.title || item.url),
     list: item.samples?.join("\n"),
+    metadata: Object.keys(item.metadata ?? {}).length ? describe(item.metadata) : "", // of a webhook
     is: item.error ? "failed" : "completed",
     said: item.status ?? (item.error && errorWord(item.error.kind)),
     more: [detail, ...more].filter(Boolean).join(" · "),

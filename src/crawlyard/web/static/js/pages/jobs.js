@@ -1,9 +1,9 @@
 /** Jobs: a live list with a filter in the URL, and actions on one or many. */
-import { $, $$, bind, complain, counted, dur, fill, get, h, int, keys, load, on, query, soon, stateWord, STOP, write } from "../core/all.js";
+import { $, $$, bind, complain, counted, dur, eta, fill, get, h, int, keys, load, on, query, segment, soon, stateWord, STOP, write } from "../core/all.js";
 import { bar } from "../parts/bulk.js";
 import { Peek } from "../parts/peek.js";
 import { Table } from "../parts/table.js";
-import { tables } from "../parts/declarative.js";
+import { show, tables } from "../parts/declarative.js";
 import { can, draw, merged } from "../parts/job.js";
 
 const address = new URLSearchParams(location.search);
@@ -90,6 +90,27 @@ form.q.oninput = () => {
   const fit = words.filter((word) => word.startsWith(begun) && word !== begun);
   $("#words").replaceChildren(...fit.map((word) => new Option("", before + word)));
 };
+
+// --- the group that the filter names
+
+const together = $("#group-of");
+const [, groupId] = /(?:^|\s)group_id:([\w-]+)(?:\s|$)/.exec(whole) ?? [];
+if (groupId) {
+  together.dataset.of = `/groups/${segment(groupId)}`;
+  const again = show(together, undefined, (all) => {
+    const { jobs, states, pages, errors, left_s, ended, done, discovered } = all;
+    const over = ["completed", "failed", "cancelled"].reduce((n, name) => n + (states[name] ?? 0), 0);
+    const words = Object.entries(states).map(([name, n]) => `${int(n)} ${stateWord(name).toLowerCase()}`);
+    together.hidden = false;
+    draw($(".pb", together), { way: discovered ? done / discovered : 0, failed: errors, found: discovered, state: ended ? "completed" : "running" });
+    return {
+      ...all,
+      lead: ended ? `All ${counted(jobs, "job")} of this group ended` : `${int(over)} of ${counted(jobs, "job")} of this group ended`,
+      said: [...words, counted(pages, "page"), errors && counted(errors, "error"), left_s != null && `${eta(left_s, left_s)} left`].filter(Boolean).join(" · "),
+    };
+  });
+  on("progress", soon(3000, () => again().catch(complain)));
+}
 
 // --- the list
 

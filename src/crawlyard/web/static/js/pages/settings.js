@@ -1,5 +1,5 @@
-/** Settings: tokens, webhooks, site logins, users, and grants for crawls. */
-import { $, $$, get, load, put, segment, toast, user } from "../core/all.js";
+/** Settings: tokens, triggers, webhooks, site logins, users, and grants for crawls. */
+import { $, $$, get, load, may, put, segment, toast, user } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
 import { list } from "../parts/declarative.js";
 
@@ -11,10 +11,16 @@ const withAnswer = (delivery) => {
   return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
 };
 const OF = { deliveries: "webhook", messages: "channel" }; // lists of the record that the address names
+const names = new Map(); // of schedules and templates, by id
+const issued = (item) => {
+  const is = item.revoked_at ? "revoked" : past(item.expires_at) ? "expired" : "on";
+  return { ...item, is, gone: is !== "on", other: item.user !== user.id };
+};
 const VIEWS = {
-  tokens: (token) => {
-    const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
-    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(", ") || "all permissions of the role" };
+  tokens: (token) => ({ ...issued(token), may: token.scopes.join(", ") || "all permissions of the role" }),
+  triggers: (trigger) => {
+    const [place, target] = trigger.schedule_id ? ["schedules", trigger.schedule_id] : ["templates", trigger.template_id];
+    return { ...issued(trigger), place, target, starts: names.get(target) ?? `A ${place.slice(0, -1)}` };
   },
   webhooks: withStatus,
   deliveries: withAnswer,
@@ -23,6 +29,12 @@ const VIEWS = {
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
   users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
+for (const place of $("#triggers") ? ["schedules", "templates"] : []) {
+  if (!may(`${place}:read`)) continue;
+  const { items } = await get(`/${place}?limit=200`);
+  for (const { id, name } of items) names.set(id, name);
+  $(`#${place}`).append(...items.map(({ name }) => new Option("", name)));
+}
 for (const root of $$("[data-list][data-own]")) {
   if (OF[root.id] && !new URLSearchParams(location.search).get(OF[root.id])) continue;
   root.hidden = false;

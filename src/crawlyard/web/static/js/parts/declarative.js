@@ -10,7 +10,8 @@
  *     data-body='{"enabled": true}' data-said="Revoked {name}" data-next="/templates/{id}"
  *     data-ask="Revoke {name}?" data-text="…" data-verb="Revoke" data-fields="id of a template"
  *     data-undo="POST /jobs/{id}/resume" takes it back
- *   <form data-send="POST /tokens">          with data-said and data-next
+ *   <form data-send="POST /tokens">          with data-said and data-next; data-shows="/hooks/{token}" is
+ *     shown of this server in place of the new secret
  */
 import { $, $$, act, api, ask, bind, clip, complain, copy, filled, get, h, later, load, located, on, query, soon, toast } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
@@ -70,13 +71,13 @@ export function show(root, changed, view = (item) => item) {
 }
 
 /** Send the request in *dataset* for *item*, and show its result. Resolves to the response. */
-async function send({ do: verb, said, next, undo }, item, body) {
+async function send({ do: verb, said, next, undo, shows }, item, body) {
   const [method, pattern] = verb.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
   const back = undo && (() => send({ do: undo }, { ...item, ...answer }, {}));
   if (said) toast(filled(said, { ...item, ...answer }), { undo: back });
   const secret = answer?.secret ?? answer?.token;
-  if (secret) await once(secret);
+  if (secret) await once(shows ? location.origin + filled(shows, answer) : secret);
   if (next) location.assign(located(next, { ...item, ...answer }));
   for (const table of tables) table.reload().catch(complain);
   return answer;
@@ -100,8 +101,8 @@ addEventListener("click", async ({ target }) => {
 
 for (const form of $$("form[data-send]"))
   submits(form, async () => {
-    const { send: method, said, next } = form.dataset;
-    await send({ do: method, said, next }, about(form), read(form));
+    const { send: method, ...rest } = form.dataset;
+    await send({ ...rest, do: method }, about(form), read(form));
     form.reset();
   });
 
