@@ -21,12 +21,24 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from firecrawl import AsyncFirecrawl, Firecrawl
-from firecrawl.v2.types import CrawlJob, Document, PaginationConfig, WebhookConfig
+from firecrawl.v2.types import (
+    BatchScrapeRequest,
+    ChangeTrackingFormat,
+    CrawlJob,
+    CrawlRequest,
+    Document,
+    MapOptions,
+    PaginationConfig,
+    ScrapeOptions,
+    ScreenshotFormat,
+    WebhookConfig,
+)
 from firecrawl.v2.utils.error_handler import (
     BadRequestError,
     FirecrawlError,
     UnauthorizedError,
 )
+from firecrawl.v2.utils.http_client import HttpClient
 from langchain_community.document_loaders import FireCrawlLoader
 from llama_index.readers.web import FireCrawlWebReader
 from served import Served, receiving, serve
@@ -76,7 +88,7 @@ def scrape(client: Firecrawl, served: Served) -> None:
     for option, value in {
         "skip_tls_verification": True,
         "mobile": True,
-        "actions": [{"type": "wait", "milliseconds": 5}],
+        "actions": [{"type": "press", "key": "Enter"}],
     }.items():
         first, *rest = option.split("_")
         with refused(BadRequestError, first + "".join(word.title() for word in rest)):
@@ -321,6 +333,72 @@ def javascript(_: Firecrawl, served: Served) -> None:
     subprocess.run(["node", "use.mjs"], env=env, check=True, timeout=120)
 
 
+def changes(client: Firecrawl, served: Served) -> None:
+    """Compare a page and a crawl with the scrape and the crawl before."""
+    formats = ["markdown", ChangeTrackingFormat(modes=["git-diff"], tag=str(time.time()))]
+    for expected in ("new", "same"):
+        document = client.scrape(f"{served.site}/about.html", formats=formats)
+        assert document.change_tracking["changeStatus"] == expected, document.change_tracking
+        assert (document.change_tracking["previousScrapeAt"] is None) == (expected == "new")
+        assert document.change_tracking["visibility"] == "visible"
+    options = ScrapeOptions(formats=formats)
+    for expected in ("new", "same"):
+        site = f"{served.site}/c-api/"
+        done = client.crawl(site, limit=10, scrape_options=options, **FAST, poll_interval=1)
+        assert {one.change_tracking["changeStatus"] for one in done.data} == {expected}
+    with refused(BadRequestError, "changeTracking.modes", "language model"):
+        client.scrape(served.site, formats=[ChangeTrackingFormat(modes=["json"])])
+
+
+def screenshots(client: Firecrawl, served: Served) -> None:
+    """Receive the window and the whole page as pictures, if there is a browser."""
+    start = f"{served.site}/about.html"
+    whole = {"type": "screenshot", "full_page": True}
+    if not any(map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))):
+        with refused(FirecrawlError, "Chromium is not installed"):
+            client.scrape(start, formats=["screenshot"])
+        return
+    for formats in (["screenshot"], [whole], [ScreenshotFormat(full_page=True)]):
+        picture = client.scrape(start, formats=formats).screenshot
+        assert picture.startswith("data:image/png;base64,"), picture[:40]
+    with refused(BadRequestError, "screenshot.quality"):
+        client.scrape(start, formats=[ScreenshotFormat(quality=50)])
+
+
+def queries(client: Firecrawl, served: Served) -> None:
+    """Crawl each page once, whatever the queries of links to it."""
+    options = {"limit": 60, "ignore_query_parameters": True, "poll_interval": 1, **FAST}
+    done = client.crawl(served.site, **options)
+    paths = [document.metadata.source_url.partition("?")[0] for document in done.data]
+    assert len(paths) == len(set(paths)) == 60
+
+
+def options(_: Firecrawl, served: Served) -> None:
+    """Send each option that the SDK has; without a value, none may be unknown."""
+    http = HttpClient(served.token, served.url)
+    extra = {"crawl": ["scrapeOptions"], "map": [], "batch/scrape": [], "scrape": []}
+    for path, kind in {
+        "crawl": CrawlRequest,
+        "map": MapOptions,
+        "batch/scrape": BatchScrapeRequest,
+        "scrape": ScrapeOptions,
+    }.items():
+        names = {_camel(name) for name in kind.model_fields} - {"url", "urls", "options"}
+        body = dict.fromkeys([*names, *extra[path]])
+        body |= {"urls": [served.site]} if path == "batch/scrape" else {"url": served.site}
+        answer = http.post(f"/v2/{path}", body)
+        assert answer.ok, (path, answer.text)
+        if "id" in answer.json():
+            http.delete(f"/v2/{path}/{answer.json()['id']}")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    word = first + "".join(part.title() for part in rest)
+    spelled = {"Urls": "URLs", "Pii": "PII", "FullUrl": "FullURL"}
+    return next((word.replace(a, b) for a, b in spelled.items() if a in word), word)
+
+
 STEPS = (
     scrape,
     not_ours,
@@ -332,6 +410,10 @@ STEPS = (
     page,
     monitor,
     readers,
+    changes,
+    screenshots,
+    queries,
+    options,
     javascript,
     kills,
 )

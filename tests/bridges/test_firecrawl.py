@@ -72,7 +72,7 @@ SENT_BY_CLIENTS = {
 }
 """Options that the SDKs can send: `firecrawl-py` 4.55 and `@mendable/firecrawl-js` 4.42."""
 
-OTHER_TABLES = {"formats", "scrapeOptions", "includePaths", "excludePaths"}
+OTHER_TABLES = {"formats", "scrapeOptions", "includePaths", "excludePaths", "webhook"}
 
 
 def _nested(name: str, value: object) -> dict[str, Any]:
@@ -139,7 +139,8 @@ async def test_what_would_change_the_result_and_is_not_supported_is_refused(brid
             answer = await bridged.post(f"/v2/{path}", body | {name: "x"})
             assert answer.status_code == 400, (path, name)
             assert name in answer.json()["error"]
-    for formats in ([{"type": "json", "prompt": "x"}], "markdown", ["summary"], [5], [{}]):
+    unsupported: list[Any] = [[{"type": "json", "prompt": "x"}], "markdown", ["summary"], [5], [{}]]
+    for formats in unsupported:
         answer = await bridged.post("/v2/scrape", {"url": URL, "formats": formats})
         assert (answer.status_code, "formats" in answer.json()["error"]) == (400, True)
 

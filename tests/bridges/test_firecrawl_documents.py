@@ -132,7 +132,8 @@ def state_of(document: Document) -> str:
 async def test_a_page_is_reused_for_its_user_url_and_options_alone(
     served: Rig, site: tuple[Pages, SiteServer]
 ) -> None:
-    _, server = site
+    pages, server = site
+    pages.bodies["/?bob"] = "<p>for all"
     url = f"{server.url}/"
     first = await scraped(served, url)
     again = await scraped(served, url, maxAge=HOUR_MS)
@@ -143,7 +144,10 @@ async def test_a_page_is_reused_for_its_user_url_and_options_alone(
     await served.user("bob")
     for more in ({"maxAge": 0}, {"maxAge": 1}, {"onlyMainContent": False}, {"by": "bob"}):
         assert state_of(await scraped(served, url, **{"maxAge": HOUR_MS} | more)) == "miss", more
-    assert len(server.hits) == 1 + 4 + sum(hit.path == "/robots.txt" for hit in server.hits)
+    for by in ("bob", LOCAL.id):  # the admin, who sees the job of bob
+        of_bob = await scraped(served, f"{url}?bob", by, maxAge=HOUR_MS)
+        assert state_of(of_bob) == "miss"
+    assert len(server.hits) == 1 + 4 + 2 + sum(hit.path == "/robots.txt" for hit in server.hits)
 
 
 async def test_a_page_that_was_sent_credentials_is_not_reused(
@@ -151,9 +155,9 @@ async def test_a_page_that_was_sent_credentials_is_not_reused(
 ) -> None:
     pages, server = site
     url, headers = f"{server.url}/", {"Authorization": "Basic eDp5"}
-    for more in (headers, {}, headers):
-        document = await scraped(served, url, maxAge=HOUR_MS, **({"headers": more} if more else {}))
-        assert state_of(document) == "miss"
+    for more in ({"headers": headers}, {}, {"headers": headers}):
+        options: dict[str, Any] = {"maxAge": HOUR_MS, **more}
+        assert state_of(await scraped(served, url, **options)) == "miss", more
 
     # a redirect that sets a cookie, which the page is then requested with
     pages.bodies |= {"/old": 302, "/new": "<p>for you alone"}
@@ -175,9 +179,9 @@ async def test_a_scrape_is_continued_by_another_server_and_after_a_restart(
         jobs: list[Any] = (await rig.get("jobs")).json()["items"]
         return len(jobs)
 
-    async with opened(tmp_path) as one, opened(tmp_path) as other:
-        assert await timed_out(one) == await timed_out(other) == 1
-        assert await timed_out(other, headers={"X-Key": "2"}) == 2
+    async with opened(tmp_path) as server_a, opened(tmp_path) as server_b:
+        assert await timed_out(server_a) == await timed_out(server_b) == 1
+        assert await timed_out(server_b, headers={"X-Key": "2"}) == 2
     async with opened(tmp_path) as restarted:
         assert await timed_out(restarted) == 2
         job = (await restarted.get("jobs")).json()["items"][-1]["id"]
@@ -290,6 +294,29 @@ async def test_an_option_of_a_format_that_cannot_be_kept_is_refused(
     assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
 
 
+async def test_a_check_of_a_monitor_has_the_diffs_of_its_pages(
+    served: Rig, site: tuple[Pages, SiteServer]
+) -> None:
+    pages, server = site
+    target = {"type": "scrape", "urls": [f"{server.url}/"]}
+    form = {"name": "m", "schedule": {"cron": "0 4 * * *"}, "targets": [target]}
+    monitor = (await served.post("/v2/monitor", form)).json()["data"]["id"]
+    for text in ("an old text", "a new text"):
+        pages.bodies["/"] = f"<p>{text}"
+        check = (await served.post(f"/v2/monitor/{monitor}/run", {})).json()["data"]["id"]
+        async with asyncio.timeout(30):
+            while True:
+                answer = await served.get(f"/v2/monitor/{monitor}/checks/{check}")
+                if answer.json()["data"]["status"] == "completed":
+                    break
+                await asyncio.sleep(0.05)
+    (page,) = answer.json()["data"]["pages"]
+    assert (page["status"], page["diff"]["text"].splitlines()[1:]) == (
+        "changed",
+        ["-an old text", "+a new text"],
+    )
+
+
 # --- screenshots
 
 
@@ -322,10 +349,10 @@ async def test_a_screenshot_is_a_data_url(
     options = {"url": server.url, "sitemap": "skip", "scrapeOptions": {"formats": ["screenshot"]}}
     job = (await served.post("/v2/crawl", options)).json()["id"]
     await served.get(f"jobs/{job}/wait?states=completed&timeout_s=30")
-    one = (await served.get(f"/v2/crawl/{job}")).json()
-    other = (await served.get(one["next"].removeprefix("http://127.0.0.1:8700"))).json()
-    assert [len(answer["data"]) for answer in (one, other)] == [1, 1]
-    assert "next" not in other
+    first = (await served.get(f"/v2/crawl/{job}")).json()
+    second = (await served.get(first["next"].removeprefix("http://127.0.0.1:8700"))).json()
+    assert [len(answer["data"]) for answer in (first, second)] == [1, 1]
+    assert "next" not in second
     monkeypatch.setattr(documents, "MOST_PICTURE_BYTES", 10)
     large = await scraped(served, server.url, formats=["screenshot"], maxAge=DAY_MS)
     assert ("screenshot" in large, "/screenshot" in large["warning"]) == (False, True)

@@ -85,7 +85,7 @@ class ChangeTracker(Struct, frozen=True):
             "visibility": "visible",  # a page to which nothing leads is not requested
         }
         if diff is not None and kind is ChangeKind.CHANGED:
-            tracking["diff"] = _diff_of(diff.hunks)
+            tracking["diff"] = diff_of(diff.hunks)
         return {"changeTracking": tracking}
 
     async def _find_before(self, page: StoredPageOut) -> tuple[str, StoredPageOut | None]:
@@ -123,7 +123,7 @@ def _facts(page: StoredPageOut) -> PageFacts:
     return PageFacts(fp=0, error=None if page.error is None else str(page.error.kind), **fields)
 
 
-def _diff_of(hunks: tuple[Hunk, ...]) -> dict[str, Any]:
+def diff_of(hunks: tuple[Hunk, ...]) -> dict[str, Any]:
     """Return a unified diff, and the tree into which Firecrawl's clients parse one."""
     chunks = list(map(_chunk, hunks))
     lines = [line for chunk in chunks for line in (chunk, *chunk["changes"])]

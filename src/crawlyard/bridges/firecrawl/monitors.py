@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from crawlyard.api.near import NearSurface
 from crawlyard.bridges.bridge import surface_of
+from crawlyard.bridges.firecrawl.changes import diff_of
 from crawlyard.bridges.firecrawl.jobs import body_of, save_form
 from crawlyard.bridges.firecrawl.options import BATCH, Form, crawl_form, scrape_form
 from crawlyard.core.crawl.change_answers import RunChangesOut
@@ -146,7 +147,19 @@ async def _get_check(request: Request) -> Response:
     answer: dict[str, Any] = {"success": True}
     if len(pages) > first + limit:
         answer["next"] = str(request.url.include_query_params(skip=first + limit, limit=limit))
-    return JSONResponse(answer | {"data": check | {"pages": pages[first : first + limit]}})
+    portion = [page | await _diff(yard, run, page) for page in pages[first : first + limit]]
+    return JSONResponse(answer | {"data": check | {"pages": portion}})
+
+
+async def _diff(yard: NearSurface, run: RunChangesOut, page: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the diff of a page that changed; none if it has no text, or has moved."""
+    if page["status"] != "changed" or run.base_id is None:
+        return {}
+    try:
+        diff = await yard.results.page_diff(run.base_id, run.job_id, page["url"])
+    except NotFound:
+        return {}
+    return {"diff": diff_of(diff.hunks)}
 
 
 async def _find_check(

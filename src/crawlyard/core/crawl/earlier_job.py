@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, TypeAlias
 
-from crawlyard.core.fields import Panel, about
+from crawlyard.core.fields import Count, Panel, about
 from crawlyard.errors import Invalid
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -17,6 +17,18 @@ EarlierJob: TypeAlias = Annotated[
         panel=Panel.RECRAWL,
         metavar="JOB",
         null="every page is fetched",
+    ),
+]
+FullEvery: TypeAlias = Annotated[
+    Count | None,
+    about(
+        "every Nth run of a schedule fetches all pages; 1: every run",
+        label="Fetch everything every Nth run",
+        help="Fetch all pages in every Nth run of a schedule.",
+        panel=Panel.RECRAWL,
+        null="only the first run",
+        least=1,
+        most=1_000,
     ),
 ]
 

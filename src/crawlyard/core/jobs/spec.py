@@ -7,7 +7,7 @@ from typing import Annotated
 
 from crawlyard.core.access.logged_out import LoggedOutWords, SessionName
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
-from crawlyard.core.crawl.earlier_job import EarlierJob, check_earlier_job
+from crawlyard.core.crawl.earlier_job import EarlierJob, FullEvery, check_earlier_job
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.crawl.render_options import (
     Actions,
@@ -455,18 +455,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     full_page: FullPage = True
 
     since: EarlierJob = None
-    full_every: Annotated[
-        Count | None,
-        about(
-            "every Nth run of a schedule fetches all pages; 1: every run",
-            label="Fetch everything every Nth run",
-            help="Fetch all pages in every Nth run of a schedule.",
-            panel=Panel.RECRAWL,
-            null="only the first run",
-            least=1,
-            most=1_000,
-        ),
-    ] = None
+    full_every: FullEvery = None
     confirm_changes: Annotated[
         bool,
         about(

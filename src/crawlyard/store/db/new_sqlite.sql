@@ -72,12 +72,15 @@ CREATE TABLE events (
   name VARCHAR(32) NOT NULL,
   at BIGINT NOT NULL,
   actor TEXT NOT NULL,
-  data TEXT NOT NULL
+  data TEXT NOT NULL,
+  address TEXT
 );
 
 CREATE INDEX events_subject ON events (subject, seq);
 
 CREATE INDEX events_owner ON events (owner, seq);
+
+CREATE INDEX events_audit ON events (seq) WHERE address IS NOT NULL;
 
 CREATE TABLE frontier (
   id INTEGER NOT NULL,
@@ -277,6 +280,7 @@ CREATE TABLE new_events (
   at BIGINT NOT NULL,
   actor TEXT NOT NULL,
   data TEXT NOT NULL,
+  address TEXT,
   CONSTRAINT new_events_pkey PRIMARY KEY (no)
 );
 

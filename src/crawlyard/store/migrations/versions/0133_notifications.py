@@ -6,7 +6,7 @@ from alembic import op
 from crawlyard.store.tables.base import CleanText
 
 revision = "0133"
-down_revision = "0132"
+down_revision = "0131"
 
 
 def upgrade() -> None:

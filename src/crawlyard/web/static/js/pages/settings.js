@@ -27,6 +27,11 @@ const VIEWS = {
   channels: (channel) => ({ ...withStatus(channel), what: channel.on.map((word) => word.replace("_", " ")).join(", ") + (channel.quiet_hours && `; quiet ${channel.quiet_hours} ${channel.zone}`) }),
   messages: withAnswer,
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
+  audit: (entry) => {
+    const { name, by, kind, reason, session, section, host } = entry.data;
+    const subject = entry.subject.length > 20 ? `…${entry.subject.slice(-8)}` : entry.subject;
+    return { ...entry, on: name || subject, detail: [by, kind, reason, session, section, host].filter(Boolean).join(" · ") };
+  },
   users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
 for (const place of $("#triggers") ? ["schedules", "templates"] : []) {
