@@ -112,7 +112,8 @@ def _item(entry: NotifiedEvent, times: int, public_url: str) -> SummaryItem:
     reason = f"{words}: {detail}" if words and detail else words or detail
     path = event.page
     if event.name.kind == "webhook":
-        path = "/settings/webhooks"
+        is_test = event.name is EventName.WEBHOOK_TEST
+        path = "/settings/notifications" if is_test else "/settings/webhooks"
     item = SummaryItem(
         title=f"{name} {_verb(entry, times)}",
         where="" if entry.host == name else entry.host,
