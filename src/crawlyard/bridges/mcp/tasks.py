@@ -19,12 +19,12 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from crawlyard.bridges.mcp.advice import explain
 from crawlyard.bridges.mcp.answers import JobAnswer
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import CrawlyardError, IllegalMove
 
 if TYPE_CHECKING:
     from crawlyard.api.surface import Surface
-    from crawlyard.core.quantity import count_noun
-from crawlyard.core.jobs.answers import JobOut
+    from crawlyard.core.jobs.answers import JobOut
 
 Yards = Callable[[ServerRequestContext[Any, Any]], AbstractAsyncContextManager["Surface"]]
 
