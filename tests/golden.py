@@ -230,6 +230,7 @@ CHANGES = (
     "hosts unset new.example www.example.org",
     f"ops cancel {fixed(63)} --fields state,done,ended_at -o json",
     "jobs counts --json",
+    "audit export --format csv --action webhook.created --until 2026-01-10",
 )
 """Commands that change something, one after the other, and may write what they have changed."""
 

@@ -203,10 +203,12 @@ class TestSpend:
         late = await stored_credential(store, LINK, expires_at=NOW)
         in_time = await stored_credential(store, LINK, expires_at=NOW + timedelta(microseconds=1))
 
-        spend = store.credentials.spend
+        async def spend(link: Credential) -> bool:
+            session = a_credential(SESSION, parent_id=link.id)
+            return await store.credentials.spend(link.id, session, of_token(session))
 
-        assert not await spend(late.id, a_credential(SESSION, parent_id=late.id))
-        assert await spend(in_time.id, a_credential(SESSION, parent_id=in_time.id))
+        assert not await spend(late)
+        assert await spend(in_time)
 
     async def test_only_a_link_is_spent(self, store: Store) -> None:
         token = await stored_credential(store)
