@@ -140,6 +140,7 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "ops list": [Look("ops list", "id,state,done")],
     "ops show": [Look(f"ops show {fixed(61)}", "id,failures.code")],
     "tokens list": [Look("tokens list", "id,name,scopes")],
+    "audit list": [Look("audit list --action token.*,webhook.*", "actor,action,address")],
     "triggers list": [Look("triggers list", "id,name,schedule_id")],
     "triggers show": [Look(f"triggers show {fixed(TRIGGER)}", "id,name,schedule_id")],
     "users list": [Look("users list", "id,role,quota.running")],

@@ -95,7 +95,7 @@ def test_the_image_has_the_extras_and_all_files_that_the_wheel_is_built_from() -
     needed = [project["project"]["readme"], *project["project"]["license-files"]]
     needed += ["pyproject.toml", "src", *wheel.get("sbom-files", ())]
 
-    assert set(extras.split(",")) == {"postgres", "redis", "render", "parquet", "mcp"}
+    assert set(extras.split(",")) == {"postgres", "redis", "render", "parquet", "firecrawl", "mcp"}
     assert set(extras.split(",")) <= set(project["project"]["optional-dependencies"])
     assert [n for n in needed if not any(Path(n).match(pattern) for pattern in copied)] == []
 

@@ -382,6 +382,15 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
             most=3650.0,
         ),
     ] = 90.0
+    audit_days: Annotated[
+        Days,
+        about(
+            "Days to keep the events of the audit log, at least `events_days`; "
+            "0 or forever: no limit.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 90.0
     operations_days: Annotated[
         Days,
         about(
@@ -464,6 +473,11 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     def events_kept(self) -> timedelta | None:
         """Retention of events, deliveries and runs; ``None``: forever."""
         return _days(self.events_days)
+
+    @property
+    def audit_kept(self) -> timedelta | None:
+        """Retention of the audit log; ``None``: forever."""
+        return _days(self.audit_days)
 
     @property
     def operations_kept(self) -> timedelta | None:

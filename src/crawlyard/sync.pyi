@@ -18,6 +18,7 @@ from crawlyard.core.access.answers import (
     TriggerOut,
     UserOut,
 )
+from crawlyard.core.access.audit import AuditOut
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
@@ -92,6 +93,7 @@ from crawlyard.core.webhooks.answers import (
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.core.workers.answers import WorkerOut
 from crawlyard.export.base import Format
+from crawlyard.services.access.audit import AuditTerms
 from crawlyard.services.hosts import HostChanges
 from crawlyard.services.jobs.parameters import FormTerms
 from crawlyard.services.jobs.terms import BulkTerms, JobTerms
@@ -743,6 +745,14 @@ class _EventFeed:
         self, job_id: str, *, after: int | None = None, last_event_id: int | None = None
     ) -> Iterator[EventOut]: ...
 
+class _AuditLog:
+    def list(
+        self, *, limit: int = 50, cursor: str | None = None, **terms: Unpack[AuditTerms]
+    ) -> Slice[AuditOut]: ...
+    def export(
+        self, *, format_: Literal["jsonl", "csv"] | None = None, **terms: Unpack[AuditTerms]
+    ) -> Iterator[bytes]: ...
+
 class _SiteSettings:
     def list(self) -> Slice[SectionOut]: ...
     def get(self, section: str) -> SectionOut: ...
@@ -824,6 +834,7 @@ class Surface:
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed
+    audit: _AuditLog
     settings: _SiteSettings
     operations: _OperationReader
     views: _Views

@@ -52,6 +52,7 @@ PAGES: Mapping[str, str] = {
     "sessions": "/settings/sessions",
     "limits": "/settings/limits",
     "users": "/settings/users",
+    "audit": "/settings/audit",
     "signin": "/signin",
 }
 LIVELY = 30

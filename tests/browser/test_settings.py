@@ -11,7 +11,10 @@ from crawlyard.services.surface import Surface
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 
-SECTIONS = ("profile", "tokens", "triggers", "webhooks", "sessions", "limits", "users", "system")
+SECTIONS = (
+    *("profile", "tokens", "triggers", "webhooks", "sessions", "limits"),
+    *("users", "audit", "system"),
+)
 SITE = "http://127.0.0.1:9"
 HOOK_URL = "http://127.0.0.1:9/hook"
 

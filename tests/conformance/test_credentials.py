@@ -186,7 +186,10 @@ class TestSpend:
         sessions = [a_credential(SESSION, parent_id=link.id) for _ in range(20)]
 
         won = await asyncio.gather(
-            *((store, other)[n % 2].credentials.spend(link.id, s) for n, s in enumerate(sessions))
+            *(
+                (store, other)[n % 2].credentials.spend(link.id, s, of_token(s))
+                for n, s in enumerate(sessions)
+            )
         )
         if backend.sql:
             await other.close()
@@ -208,8 +211,8 @@ class TestSpend:
     async def test_only_a_link_is_spent(self, store: Store) -> None:
         token = await stored_credential(store)
 
-        assert not await store.credentials.spend(token.id, a_credential(SESSION))
-        assert not await store.credentials.spend("0192", a_credential(SESSION))
+        assert not await store.credentials.spend(token.id, a_credential(SESSION), of_token(token))
+        assert not await store.credentials.spend("0192", a_credential(SESSION), of_token(token))
 
         assert await revoked_at(store, token) == [None]
         assert await store.credentials.find(None, SESSION, None, 10) == []
@@ -221,7 +224,7 @@ class TestSpend:
         )
 
         with pytest.raises(Conflict):
-            await store.credentials.spend(link.id, session)
+            await store.credentials.spend(link.id, session, of_token(session))
 
         assert await revoked_at(store, link) == [None]
 

@@ -54,6 +54,8 @@ ROWS: tuple[RouteStatuses, ...] = (
     _row("POST /tokens", kept_wide(signed_in(201)), body={"name": "mine"}),
     _row("GET /tokens/{token_id}", looks(), "token"),
     _row("DELETE /tokens/{token_id}", kept_wide(looks(204)), "token"),
+    _row("GET /audit", admins()),
+    _row("GET /audit/export", admins()),
     _row("POST /hooks/{token}", anybody(401, missing=401), "trigger"),
     _row("GET /triggers", signed_in()),
     _row("POST /triggers", kept_wide(makes(422)), body={"name": "mine"}),

@@ -60,6 +60,7 @@ class Rig:
         by: str | None = LOCAL.id,
         secret: str | None = None,
         headers: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
         **more: Any,
     ) -> httpx.Response:
         """Send a request as a user (``None``: without credentials), or with a token."""
@@ -69,7 +70,7 @@ class Rig:
         if secret is not None:
             sent.setdefault("Authorization", f"Bearer {secret}")
         url = path if path.startswith("/") else f"{PREFIX}/{path}"
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 123))
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             request = client.request(method, url, headers=sent, **more)
             # as on a server, others have their turns, and the context of the call is its own

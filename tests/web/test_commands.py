@@ -121,6 +121,8 @@ ENDPOINTS: Mapping[str, str] = {
     "tokens list": "GET /tokens",
     "tokens create": "POST /tokens",
     "tokens revoke": "DELETE /tokens/{token_id}",
+    "audit list": "GET /audit",
+    "audit export": "GET /audit/export",
     "triggers list": "GET /triggers",
     "triggers show": "GET /triggers/{trigger_id}",
     "triggers create": "POST /triggers",

@@ -33,7 +33,7 @@ with lazily():
     )
     from crawlyard.cli.jobs import check, crawl, diff, groups, jobs
     from crawlyard.cli.schedules import schedules, triggers
-    from crawlyard.cli.server import agents, demo, serve, service, work
+    from crawlyard.cli.server import agents, audit, demo, serve, service, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
 
@@ -71,6 +71,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "users": lambda: accounts.users_app,
         "tokens": lambda: accounts.tokens_app,
         "settings": lambda: accounts.settings_app,
+        "audit": lambda: audit.app,
         "webhooks": lambda: webhooks.app,
         "mcp": lambda: agents.mcp,
         "skill": lambda: agents.skill,

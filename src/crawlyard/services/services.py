@@ -83,6 +83,7 @@ class Services:
             paused_ttl=self.settings.paused_ttl,
             retention=self.settings.retention,
             events=self.settings.events_kept,
+            audit=self.settings.audit_kept,
             operations=self.settings.operations_kept,
             credentials=self.settings.credentials_kept,
             usage=self.settings.usage_kept,

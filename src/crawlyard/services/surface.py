@@ -14,7 +14,15 @@ from crawlyard.services.noun import Noun
 with lazily():
     from crawlyard.services import hosts
     from crawlyard.services import stats as figures
-    from crawlyard.services.access import settings, site_sessions, tokens, triggers, users, views
+    from crawlyard.services.access import (
+        audit,
+        settings,
+        site_sessions,
+        tokens,
+        triggers,
+        users,
+        views,
+    )
     from crawlyard.services.attention import attention
     from crawlyard.services.events import event_feed
     from crawlyard.services.instance import meta, monitoring
@@ -133,6 +141,11 @@ class Surface:
     def events(self) -> "event_feed.EventFeed":
         """Past events, and the stream of new ones."""
         return self._noun(event_feed.EventFeed)
+
+    @cached_property
+    def audit(self) -> "audit.AuditLog":
+        """Audit log: what users did, for admins."""
+        return self._noun(audit.AuditLog)
 
     @cached_property
     def settings(self) -> "settings.SiteSettings":

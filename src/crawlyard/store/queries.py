@@ -107,6 +107,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
     actor: str | None = None  # the user or part of Crawlyard that caused it
     names: frozenset[EventName] = frozenset()
     since: datetime | None = None  # at or after
+    until: datetime | None = None  # before
     before: int | None = None  # a seq below this one
     newest_first: bool = False
 

@@ -32,7 +32,7 @@ from crawlyard.store.db.database import StorePart, is_postgres, reads, write_fre
 from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.counts import is_consistent, repair, sum_up
 from crawlyard.store.tables.base import Instant
-from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, events, jobs
+from crawlyard.store.tables.jobs import AUDITED, ENDED, HELD_BACK, PRESENT, events, jobs
 from crawlyard.store.tables.schedules import ticks
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
 
@@ -93,15 +93,19 @@ class UpkeepStore(StorePart):
         rows = conn.execute(paused.order_by(since, id_).limit(limit)).mappings()
         return [job_of(row) for row in rows]
 
-    async def forget(self, before: datetime, rows: int = 1000) -> int:
+    async def forget(
+        self, before: datetime, rows: int = 1000, *, audited_before: datetime | None = None
+    ) -> int:
         """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
 
+        Events of the audit log are kept if they are not older than *audited_before* as well.
         Kept are deliveries that still wait and their events, ticks that wait for their run and,
         while a webhook is active, events that `DeliveryStore.fan_out` has not processed. The newest
         event is always kept: readers continue from its seq.
         """
         await self._database.read_cached(number)  # so that unread events are deleted as well
-        return await write_freeing_space(self._database, partial(_forget, before=before, rows=rows))
+        work = partial(_forget, before=before, rows=rows, audited=audited_before or before)
+        return await write_freeing_space(self._database, work)
 
     async def tidy(self) -> None:
         """Sum up usage and job counts, and correct these if other SQL changed jobs."""
@@ -155,11 +159,11 @@ def _file(conn: Connection) -> Path | None:
     return Path(file) if file else None
 
 
-def _forget(conn: Connection, before: datetime, rows: int) -> int:
+def _forget(conn: Connection, before: datetime, rows: int, audited: datetime) -> int:
     remaining = rows
     remaining -= _deliveries(conn, before, remaining)
     remaining -= _ticks(conn, before, remaining)
-    remaining -= _events(conn, before, remaining)
+    remaining -= _events(conn, before, remaining, audited)
     return rows - remaining
 
 
@@ -185,7 +189,7 @@ def _ticks(conn: Connection, before: datetime, most: int) -> int:
     return conn.execute(delete(ticks).where(key.in_(keys))).rowcount if keys else 0
 
 
-def _events(conn: Connection, before: datetime, most: int) -> int:
+def _events(conn: Connection, before: datetime, most: int, audited: datetime) -> int:
     waits = select(deliveries.c.seq).where(UNDELIVERED)
     newest = select(func.max(events.c.seq)).scalar_subquery()
     has_active_webhook = select(webhooks.c.id).where(webhooks.c.active).exists()
@@ -198,6 +202,7 @@ def _events(conn: Connection, before: datetime, most: int) -> int:
         .where(
             events.c.seq.not_in(waits),
             events.c.seq < newest,
+            or_(~AUDITED, events.c.at < audited),
             or_(~has_active_webhook, events.c.seq <= processed_seq),
         )
         .order_by(events.c.seq)

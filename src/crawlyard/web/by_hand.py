@@ -20,6 +20,7 @@ from crawlyard.core.templates.template import FileFormat
 from crawlyard.export import atom
 from crawlyard.export.base import Format, file_name
 from crawlyard.services import surface
+from crawlyard.services.access.audit import AuditLog
 from crawlyard.services.events.event_feed import EventFeed
 from crawlyard.services.instance.meta import Meta
 from crawlyard.services.instance.metrics import MEDIA_TYPE as EXPOSITION
@@ -72,6 +73,7 @@ _BY_MEDIA_TYPE = {
 
 _GZIP = "application/gzip"  # RFC 6713
 
+_TEXT_FORMATS = (Format.JSONL, Format.CSV)
 _ALL_JOBS_FORMATS = (Format.JSONL, Format.CSV, Format.PARQUET)
 """Export formats for pages of all jobs."""
 
@@ -158,6 +160,13 @@ async def export_all(request: Request, endpoint: Endpoint, pages: Pages) -> Resp
     args, form = await _export(request, endpoint, _ALL_JOBS_FORMATS)
     chunks = await pages.export(**args | {"format_": form.value})
     return _file(chunks, MEDIA_TYPES[form], f"pages{form.suffix}")
+
+
+async def export_audit(request: Request, endpoint: Endpoint, log: AuditLog) -> Response:
+    """Answer with the audit log as a file."""
+    args, form = await _export(request, endpoint, _TEXT_FORMATS)
+    chunks = await log.export(**args | {"format_": form.value})
+    return _file(chunks, MEDIA_TYPES[form], f"audit{form.suffix}")
 
 
 async def _export(
@@ -324,6 +333,7 @@ _STREAMS: Mapping[str, ByHand] = {
 
 FILES = {
     "results_export": files_of(*Format) | {_GZIP: {"schema": _BYTES}},
+    "audit_export": files_of(*_TEXT_FORMATS),
     "results_find_all": files_of(*_ALL_JOBS_FORMATS),
     "results_screenshot": {kind: {"schema": _BYTES} for kind in (*_PICTURES, _BINARY)},
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
@@ -345,6 +355,7 @@ BY_HAND: Mapping[str, ByHand] = {
     "monitoring_metrics": metrics,
     "results_changes_feed": changes_feed,
     **_STREAMS,
+    "audit_export": export_audit,
     "results_find_all": export_all,
     "meta_get": meta,
     "auth_login": answer_with_cookie,

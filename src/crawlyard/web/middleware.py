@@ -9,8 +9,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crawlyard.core.events.event import request_address
 from crawlyard.ids import new_id
 from crawlyard.web import problems
+from crawlyard.web.auth import address_of
 from crawlyard.web.forwarded import with_client
 from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 
@@ -64,6 +66,7 @@ class Gate:
             client_id if _SAFE_ID.fullmatch(client_id) else f"req_{new_id()}"
         )
         request = Request(opening_scope(scope), receive)
+        request_address.set(address_of(request))
         begun = False
 
         async def send_with_headers(message: Message) -> None:

@@ -39,6 +39,7 @@ TAGS: Mapping[str, str] = {
     "auth": "Sign in and out, and read your own account.",
     "users": "User accounts, roles and quotas.",
     "tokens": "API tokens.",
+    "audit": "What users did, from which address and when: for admins.",
     "triggers": "Addresses that other programs call to start a schedule or a template.",
     "jobs": "Submit, watch, edit and control crawls.",
     "groups": "Jobs that were submitted together.",

@@ -27,6 +27,7 @@ RETENTIONS = (
     "paused_ttl_days",
     "retention_days",
     "events_days",
+    "audit_days",
     "operations_days",
     "credentials_days",
     "usage_days",

@@ -78,7 +78,7 @@ _SOMETIMES: Mapping[str, Mapping[str, Schema]] = {
 }
 
 _MORE: Mapping[EventName, EventData] = {
-    EventName.CREATED: EventData({}, {"cut": _VALUES, "granted": _TEXTS}),
+    EventName.CREATED: EventData({}, {"cut": _VALUES, "granted": _TEXTS, "session": _TEXT}),
     EventName.PROGRESSED: EventData({"percent": _COUNT, "done": _COUNT, "discovered": _COUNT}),
     EventName.LIMIT_REACHED: EventData({"limit": _TEXT}),
     EventName.REQUEUED: EventData({}, {"attempt": _COUNT, "due_at": _TIME}),
@@ -87,6 +87,8 @@ _MORE: Mapping[EventName, EventData] = {
     EventName.NOTED: EventData({"note": _TEXT}, {}),
     EventName.RUN_CHANGED: EventData({"base_id": _TEXT, "counts": _COUNTS}),
     EventName.PAGE_CHANGED: EventData({"base_id": _TEXT, "pages": _PAGES, "more": _COUNT}),
+    EventName.USER_SIGNED_IN: EventData({"by": _TEXT, "prefix": _TEXT}),
+    EventName.USER_REFUSED: EventData({"kind": _TEXT, "reason": _TEXT, "prefix": _TEXT}),
     EventName.SCHEDULE_UPDATED: EventData({"changed": _TEXTS}),
     EventName.SCHEDULE_PAUSED: EventData({"reason": _TEXT}),
     EventName.SCHEDULE_TICKED: EventData(
@@ -101,10 +103,13 @@ _MORE: Mapping[EventName, EventData] = {
 }
 
 
+_WITHOUT_STATE = frozenset({EventName.USER_SIGNED_IN, EventName.USER_REFUSED})
+
+
 def data_of(name: EventName) -> EventData:
     """Return the schemas of the data of events with this *name*."""
     more = _MORE.get(name, EventData({}))
     return EventData(
-        {**_BY_KIND[name.kind], **more.always},
+        {**({} if name in _WITHOUT_STATE else _BY_KIND[name.kind]), **more.always},
         {**_SOMETIMES.get(name.kind, {}), **more.sometimes},
     )

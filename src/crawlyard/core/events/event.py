@@ -1,14 +1,16 @@
 """Events: one row per change, written in the same transaction as the change."""
 
 from collections.abc import Collection, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from enum import StrEnum, auto
 from functools import cache
-from typing import Self
+from typing import Annotated, Self
 
 from msgspec import Struct, field
 
 from crawlyard.core.access.user import Permit
+from crawlyard.core.fields import HIDDEN
 
 
 class EventName(StrEnum):
@@ -64,6 +66,8 @@ class EventName(StrEnum):
 
     USER_CREATED = "user.created", "a user was created"
     USER_UPDATED = "user.updated", "the role or quota of the user was changed, or the user disabled"
+    USER_SIGNED_IN = "user.signed_in", "a browser signed in with a token or a sign-in link"
+    USER_REFUSED = "user.refused", "a credential was refused; `reason` says why"
 
     TOKEN_CREATED = "token.created", "a token was created"
     TOKEN_REVOKED = "token.revoked", "the token was revoked, with the sessions opened by it"
@@ -94,6 +98,10 @@ class EventName(StrEnum):
         return self.value.partition(".")[0]
 
 
+request_address: ContextVar[str] = ContextVar("request_address", default="")
+"""IP address of the client whose request is being answered; empty: there is no request."""
+
+
 OF_JOBS = frozenset({"job", "run", "page"})
 """Kinds of events whose subject is a job."""
 
@@ -111,6 +119,8 @@ class Event(Struct, frozen=True, kw_only=True):
     at: datetime
     actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"
     data: Mapping[str, object] = field(default_factory=dict)
+    # of the user who caused it; None: no user did
+    address: Annotated[str | None, HIDDEN] = field(default_factory=request_address.get)
 
     @property
     def job_id(self) -> str | None:

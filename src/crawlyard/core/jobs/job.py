@@ -184,7 +184,8 @@ class Job(Struct, frozen=True, kw_only=True):
             origin=origin,
             by_grant=by_grant,
         )
-        return job, job.event(EventName.CREATED, now, actor or owner)
+        session = {"session": spec.session} if spec.session else {}
+        return job, job.event(EventName.CREATED, now, actor or owner, **session)
 
     def apply_move(
         self,

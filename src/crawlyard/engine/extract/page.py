@@ -236,6 +236,7 @@ class _PageLinks(Struct):
     """Links of a page in document order."""
 
     nodes: Sequence[turbohtml.Element]
+    kinds: Sequence[str]
     hrefs: Sequence[str]
     rels: Sequence[str]  # empty: no link has a rel
 
@@ -250,9 +251,11 @@ def _find_links(document: turbohtml.Document) -> _PageLinks:
         ]
     if rare:
         hrefs = [node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes]
+        kinds = [_KINDS[node.tag] for node in nodes]
     else:
         hrefs = [node.attr("href") or "" for node in nodes]
-    return _PageLinks(nodes, hrefs, rels)
+        kinds = [_KINDS["a"]] * len(nodes)
+    return _PageLinks(nodes, kinds, hrefs, rels)
 
 
 def _outgoing(
@@ -266,7 +269,7 @@ def _outgoing(
     rels = page_links.rels or [""] * len(urls)
     if closed:
         rels = [f"{rel} nofollow".lstrip() for rel in rels]
-    links = zip(urls, page_links.hrefs, rels, page_links.nodes, strict=True)
+    links = zip(urls, page_links.hrefs, page_links.kinds, rels, page_links.nodes, strict=True)
     is_listed = (
         urls
         if own
@@ -280,11 +283,11 @@ def _outgoing(
         (
             url,
             href.partition("#")[2],
-            _KINDS[node.tag],
+            kind,
             rel,
             " ".join(node.text[:1_000].split())[:MAX_LINK_TEXT] or _alternative(node),
         )
-        for url, href, rel, node in islice(compress(links, is_listed), MAX_LINKS)
+        for url, href, kind, rel, node in islice(compress(links, is_listed), MAX_LINKS)
     ]
 
 

@@ -1,10 +1,12 @@
 """Authentication of callers by tokens and sessions, and the start and end of sessions."""
 
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.audit import UNKNOWN
 from crawlyard.core.access.credential import (
     LINK_LASTS,
     SECRET_BYTES,
@@ -16,9 +18,14 @@ from crawlyard.core.access.credential import (
     digest_of,
     kind_of,
 )
-from crawlyard.errors import Conflict, Unauthenticated
+from crawlyard.core.events.event import Event, EventName, request_address
+from crawlyard.errors import Conflict, StoreUnavailable, Unauthenticated
 from crawlyard.ids import new_id
+from crawlyard.store.queries import Proof
 from crawlyard.store.store import Store
+
+_REFUSALS_LAST_S = 60.0
+_MOST_REFUSALS = 60  # events in that time
 
 
 class Credentials:
@@ -27,6 +34,8 @@ class Credentials:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._refusals_since = -_REFUSALS_LAST_S
+        self._refused_addresses: set[str] = set()  # since then
 
     async def caller(self, secret: str, kind: CredentialKind) -> Caller:
         """Return the caller who presents *secret*, which must be of *kind*.
@@ -39,8 +48,10 @@ class Credentials:
             proof = await self._store.credentials.get_by_digest(digest_of(secret))
         now = self._clock.now()
         if proof is None or proof.credential.kind is not kind or not proof.credential.good(now):
+            await self._note_refusal(kind, proof, "unknown" if proof is None else "ended")
             raise Unauthenticated(f"this {kind} is unknown, expired or revoked")
         if proof.user.disabled_at is not None:
+            await self._note_refusal(kind, proof, "disabled")
             raise Unauthenticated(f"user {proof.user.id} is disabled")
         if proof.credential.stale(now):
             await self._store.credentials.touch(proof.credential.id, now)
@@ -79,12 +90,13 @@ class Credentials:
             permits=own.permits,
             parent_id=own.id,
         )
+        event = self._event(EventName.USER_SIGNED_IN, caller.user.id, own, by=str(kind))
         if kind is CredentialKind.LINK:
-            if not await self._store.credentials.spend(own.id, session.credential):
+            if not await self._store.credentials.spend(own.id, session.credential, event):
                 raise Unauthenticated("this sign-in link has been used")
             return session
         try:
-            await self._store.credentials.add(session.credential)
+            await self._store.credentials.add(session.credential, event)
         except Conflict:
             raise Unauthenticated("this token has just been revoked") from None
         return session
@@ -109,6 +121,41 @@ class Credentials:
         link = self._new_credential(CredentialKind.LINK, user_id, "sign-in link", LINK_LASTS)
         await self._store.credentials.add(link.credential)
         return link
+
+    async def _note_refusal(self, kind: CredentialKind, proof: Proof | None, reason: str) -> None:
+        """Add an event, at most one a minute for each address, and `_MOST_REFUSALS` in all.
+
+        Any client can send credentials that are refused, and each event is a row. Sessions of
+        browsers end all the time, and are left out.
+        """
+        now, address = self._clock.monotonic(), request_address.get()
+        if now - self._refusals_since >= _REFUSALS_LAST_S:
+            self._refusals_since = now
+            self._refused_addresses.clear()
+        if kind is CredentialKind.SESSION or address in self._refused_addresses:
+            return
+        if len(self._refused_addresses) < _MOST_REFUSALS:
+            self._refused_addresses.add(address)
+            user_id, credential = UNKNOWN, None
+            if proof is not None:
+                user_id, credential = proof.user.id, proof.credential
+            event = self._event(
+                EventName.USER_REFUSED, user_id, credential, kind=str(kind), reason=reason
+            )
+            with suppress(StoreUnavailable):  # the refusal is what matters
+                await self._store.events.add(event)
+
+    def _event(
+        self, name: EventName, user_id: str, credential: Credential | None, **data: str
+    ) -> Event:
+        return Event(
+            name=name,
+            subject=credential.id if credential else "",
+            owner=user_id,
+            at=self._clock.now(),
+            actor=user_id,
+            data={"prefix": credential.prefix if credential else "", **data},
+        )
 
     async def any_token(self) -> bool:
         """Return whether any token is valid."""

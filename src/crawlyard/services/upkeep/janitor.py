@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -39,6 +39,7 @@ BREATH = timedelta(milliseconds=20)
 A writer that waits for SQLite retries after 1, 2, 5, 10, … ms (`sqliteDefaultBusyCallback`).
 """
 
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 _JOBS = 100  # per read
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class JanitorOptions(Struct, frozen=True, kw_only=True):
     paused_ttl: timedelta | None = timedelta(days=7)
     retention: timedelta | None = timedelta(days=30)  # of ended jobs whose spec sets none
     events: timedelta | None = timedelta(days=90)  # also deliveries and the ticks of schedules
+    audit: timedelta | None = timedelta(days=90)  # events of users, if longer than `events`
     operations: timedelta | None = timedelta(days=30)  # after they ended
     credentials: timedelta | None = timedelta(days=30)  # after they stopped being valid
     usage: timedelta | None = timedelta(days=400)  # daily usage of each user
@@ -229,8 +231,11 @@ class Janitor:
         if retention is None:
             return 0
         # the warnings of a pause are needed until it ends
-        before = self._clock.now() - max(retention, self._options.paused_ttl or retention)
-        return await self._all_of(lambda: self._store.upkeep.forget(before))
+        now, store = self._clock.now(), self._store.upkeep
+        before = now - max(retention, self._options.paused_ttl or retention)
+        audit = self._options.audit
+        audited = _BEGINNING if audit is None else min(before, now - audit)
+        return await self._all_of(lambda: store.forget(before, audited_before=audited))
 
     async def _sweep_desk(self) -> int:
         """Delete expired replies, reports, hosts, operations and the like; return how many rows."""

@@ -157,8 +157,8 @@ class CredentialStore(StorePart):
             add_events(conn, [event])
 
     @writes
-    def spend(self, conn: Connection, link: str, session: Credential) -> bool:
-        """Revoke a login link and add *session*, in one transaction.
+    def spend(self, conn: Connection, link: str, session: Credential, event: Event) -> bool:
+        """Revoke a login link and add *session* and the event, in one transaction.
 
         Return ``False``, and add nothing, if the link was already used or has expired.
         """
@@ -171,6 +171,7 @@ class CredentialStore(StorePart):
         if not _revoke(conn, good, now):
             return False
         _insert(conn, session)
+        add_events(conn, [event])
         return True
 
     @writes

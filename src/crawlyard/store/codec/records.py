@@ -2,6 +2,7 @@
 
 from operator import attrgetter
 
+from crawlyard.core.access.audit import audited_address
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
@@ -33,7 +34,7 @@ WEBHOOKS = RecordCodec(Webhook, receiver=attrgetter("receiver"))
 DELIVERIES = RecordCodec(Delivery, generated="no")
 RUN_CHANGES = RecordCodec(RunChanges)
 CHANGES = RecordCodec(StoredChange, generated="seq")
-EVENTS = RecordCodec(Event, generated="seq")
+EVENTS = RecordCodec(Event, generated="seq", address=audited_address)
 
 _QUOTA = decoder_of(Quota)
 

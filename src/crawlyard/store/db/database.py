@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from datetime import timedelta
 from functools import partial, update_wrapper
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from crawlyard.core.events.event import request_address
 from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.db.connection import OnDue, driver_of
@@ -194,6 +196,8 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """Run *work* in a transaction and return its result once it is on disk."""
+        if request_address.get():  # of events that the work itself creates
+            work = _in_context(work)
         try:
             future = self._writes.begin(work)
         except RuntimeError:
@@ -328,6 +332,12 @@ class StorePart:
 
 
 S = TypeVar("S", bound=StorePart)
+
+
+def _in_context(work: Work[T]) -> Work[T]:
+    """Return *work*, to be run with the current context variables in any thread."""
+    context = copy_context()
+    return lambda conn: context.run(work, conn)
 
 
 def reads(

@@ -72,12 +72,15 @@ CREATE TABLE events (
   name VARCHAR(32) NOT NULL,
   at BIGINT NOT NULL,
   actor TEXT NOT NULL,
-  data TEXT NOT NULL
+  data TEXT NOT NULL,
+  address TEXT
 );
 
 CREATE INDEX events_subject ON events (subject, seq);
 
 CREATE INDEX events_owner ON events (owner, seq);
+
+CREATE INDEX events_audit ON events (seq) WHERE address IS NOT NULL;
 
 CREATE TABLE frontier (
   id INTEGER NOT NULL,
@@ -277,6 +280,7 @@ CREATE TABLE new_events (
   at BIGINT NOT NULL,
   actor TEXT NOT NULL,
   data TEXT NOT NULL,
+  address TEXT,
   CONSTRAINT new_events_pkey PRIMARY KEY (no)
 );
 
@@ -509,6 +513,7 @@ CREATE TABLE webhooks (
   owner TEXT NOT NULL,
   url TEXT NOT NULL,
   receiver TEXT NOT NULL,
+  format VARCHAR(16) NOT NULL,
   description TEXT NOT NULL,
   events TEXT NOT NULL,
   secrets TEXT NOT NULL,
@@ -520,6 +525,7 @@ CREATE TABLE webhooks (
   failures INTEGER NOT NULL,
   held_until BIGINT,
   job_id VARCHAR(36),
+  group_id VARCHAR(36),
   schedule_id VARCHAR(36),
   metadata TEXT NOT NULL,
   since_seq BIGINT NOT NULL,
@@ -534,6 +540,8 @@ CREATE INDEX webhooks_job_id ON webhooks (job_id);
 CREATE INDEX webhooks_owner ON webhooks (owner, id);
 
 CREATE INDEX webhooks_own ON webhooks (owner) WHERE job_id IS NULL;
+
+CREATE INDEX webhooks_group ON webhooks (group_id) WHERE group_id IS NOT NULL;
 
 CREATE TABLE workers (
   id VARCHAR(96) NOT NULL,
@@ -738,4 +746,4 @@ INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VA
 
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0128')
+INSERT INTO alembic_version (version_num) VALUES ('0131')

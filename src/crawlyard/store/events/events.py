@@ -4,11 +4,12 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import EVENTS
-from crawlyard.store.db.database import StorePart, reads
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import equal
 from crawlyard.store.events.numbering import number
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.store.tables.jobs import events
+from crawlyard.store.tables.jobs import AUDITED, events
 
 
 class EventLog(StorePart):
@@ -27,6 +28,18 @@ class EventLog(StorePart):
         order = events.c.seq.desc() if query.newest_first else events.c.seq
         return EVENTS.all(conn, statement.order_by(order).limit(limit))
 
+    @writes
+    def add(self, conn: Connection, event: Event) -> None:
+        """Add an event that belongs to no other change."""
+        add_events(conn, [event])
+
+    @reads
+    def audit(self, conn: Connection, query: EventQuery, limit: int) -> list[Event]:
+        """Return the newest *limit* events that users caused and *query* selects."""
+        number(conn)
+        statement = select(events).where(AUDITED, *_conditions(query))
+        return EVENTS.all(conn, statement.order_by(events.c.seq.desc()).limit(limit))
+
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
         return await self._database.read_cached(number)
@@ -42,6 +55,8 @@ def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
         filters.append(events.c.name.in_(sorted(query.names)))
     if query.since is not None:
         filters.append(events.c.at >= query.since)
+    if query.until is not None:
+        filters.append(events.c.at < query.until)
     if query.before is not None:
         filters.append(events.c.seq < query.before)
     return filters

@@ -1,7 +1,7 @@
 """Database schema, the same for SQLite and Postgres; `migrations/` upgrades older databases."""
 
-SCHEMA = "0132"
+SCHEMA = "0131"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
-UPGRADABLE = ("0121", "0126", "0127", "0128", "0130")
+UPGRADABLE = ("0121", "0126", "0127", "0128", "0130", "0132")
 """Older schemas that `migrations/versions` has a revision of, oldest first."""

@@ -374,6 +374,7 @@ def _event_columns() -> tuple[Column[Any], ...]:
         Column("at", Instant, nullable=False),
         Column("actor", CleanText, nullable=False),
         Column("data", CleanText, nullable=False),  # JSON
+        Column("address", CleanText),  # of the user who caused it; NULL: no user did
     )
 
 
@@ -387,6 +388,8 @@ events = Table(
 
 Index("events_subject", events.c.subject, events.c.seq)
 Index("events_owner", events.c.owner, events.c.seq)
+AUDITED = events.c.address.is_not(None)
+Index("events_audit", events.c.seq, sqlite_where=AUDITED, postgresql_where=AUDITED)
 
 # On Postgres, events are added here, and moved to `events` by readers: numbers that were
 # given before the commit would not follow the order of commits.

@@ -22,6 +22,11 @@ const VIEWS = {
     return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
   },
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
+  audit: (entry) => {
+    const { name, by, kind, reason, session, section, host } = entry.data;
+    const subject = entry.subject.length > 20 ? `…${entry.subject.slice(-8)}` : entry.subject;
+    return { ...entry, on: name || subject, detail: [by, kind, reason, session, section, host].filter(Boolean).join(" · ") };
+  },
   users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
 for (const place of $("#triggers") ? ["schedules", "templates"] : []) {
