@@ -74,7 +74,7 @@ NOUNS: Mapping[str, tuple[str, ...]] = {
     "stats": ("core", "services", "store"),
     "templates": ("core", "services", "store", "cli"),
     "upkeep": ("services", "store"),
-    "webhooks": ("core", "services", "store"),
+    "webhooks": ("core", "services", "store", "cli"),
     "workers": ("core", "services", "store"),
 }
 MECHANISMS: Mapping[str, tuple[str, ...]] = {

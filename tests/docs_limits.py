@@ -6,12 +6,13 @@ from typing import Any
 
 from crawlyard.core.endpoints.idempotency import MAX_KEY, REPLIES_LAST
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
-from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
+from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL
 from crawlyard.core.operations.bulk import MOST_IDS
 from crawlyard.core.schedules.schedule import MOST_CATCH_UP
 from crawlyard.core.search.search import BOUNDS, MOST_WORDS
 from crawlyard.core.search.search import MAX_WORD as MAX_SOUGHT
 from crawlyard.core.templates.template import MAX_CONTENT_BYTES, MAX_PARAMETERS
+from crawlyard.core.webhooks.webhook import MAX_WEBHOOKS
 from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.follow import LONGEST as LONGEST_WAIT
 from crawlyard.services.jobs.parameters import MOST_JOBS, MOST_TESTED

@@ -122,6 +122,9 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "webhooks list": [Look("webhooks list", "id,active,events")],
     "webhooks show": [Look(f"webhooks show {fixed(52)}", "url,disabled_reason")],
     "webhooks deliveries": [Look(f"webhooks deliveries {fixed(51)}", "state,attempts.status")],
+    "notifications list": [Look("notifications list", "id,name,kind,on")],
+    "notifications show": [Look("notifications show ops", "name,to,quiet_hours")],
+    "notifications deliveries": [Look("notifications deliveries ops", styles=[Style.TABLE])],
     "sessions list": [Look("sessions list", "name,version,origins")],
     "sessions show": [Look("sessions show wiki", "name,kind,made_at")],
     "events": [Look("events", "seq,name,subject")],
@@ -195,6 +198,15 @@ CHANGES = (
     f"webhooks test {fixed(51)} --fields id,active -o json",
     f"webhooks replay {_SENT} --fields id,event,attempts -o json",
     f"webhooks delete {fixed(51)} --yes",
+    (
+        "notifications create night --ntfy https://192.0.43.8/crawls --on failed,changed"
+        " --quiet-hours 22:00-07:00 --json"
+    ),
+    "notifications edit night --digest 1h --fields digest_s,version -o json",
+    "notifications disable night --fields active,disabled_reason -o json",
+    "notifications enable night -o jsonl",
+    "notifications test night --fields name,to,active -o json",
+    "notifications delete night --yes",
     "sessions login ci bearer --url https://ci.example/ --secret env:PYTHONUTF8 --json",
     "sessions delete ci --yes",
     "users create eve --role viewer --max-pages 5 --json",

@@ -29,7 +29,8 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.operations.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic
-from crawlyard.core.webhooks.webhook import DeliveryAttempt
+from crawlyard.core.webhooks.notifications import NotificationRules, Occasion
+from crawlyard.core.webhooks.webhook import DeliveryAttempt, MessageFormat
 from crawlyard.engine.urls import packed_fingerprints
 from crawlyard.services.hosts import host_event
 from crawlyard.store.store import Store
@@ -48,6 +49,7 @@ FAR = datetime(2100, 1, 1, tzinfo=UTC)  # when schedules begin: nothing is due m
 OTHER = "ada"
 
 TRIGGER = 14
+CHANNEL = 81
 GROUP = 71
 NEWS, PLAIN, NIGHTLY, WEEKLY = 21, 22, 31, 32  # ids of templates and schedules
 DOCS, BROKEN, TRIAL, HELD, SHOP, TICKED, NEXT, LATER, HERS = range(41, 50)  # of jobs
@@ -73,6 +75,7 @@ async def build(folder: Path, now: datetime) -> None:
         await builder.workers()
         await builder.hosts()
         await builder.sessions()
+        await builder.channels()
 
 
 class _Builder:
@@ -160,6 +163,20 @@ class _Builder:
             event = self._at(schedule_event(schedule), at)
             data = {"name": schedule.name, "version": schedule.version}
             await self._store.schedules.add(schedule, replace(event, data=data))
+
+    async def channels(self) -> None:
+        channel = a_webhook(
+            id=fixed(CHANNEL),
+            url="https://hooks.slack.com/…wXyZ",
+            format=MessageFormat.SLACK,
+            name="ops",
+            rules=NotificationRules(on=(Occasion.FAILED, Occasion.CHANGED), quiet_hours=_NIGHT),
+            events=("job.failed", "job.completed", "run.changed"),
+            created_at=self._now,
+            updated_at=self._now,
+        )
+        event = channel.event(EventName.WEBHOOK_CREATED, self._now, "local")
+        await self._store.webhooks.add(channel, event)
 
     async def webhooks(self) -> None:
         at = self._now - 6 * DAY
@@ -350,6 +367,7 @@ class _Builder:
         return replace(event, at=at, actor="local")
 
 
+_NIGHT = "22:00-07:00"
 _MISSED = {"outcome": TickOutcome.MISSED, "reason": TickReason.NO_SCHEDULER, "detail": "a day late"}
 _WEBHOOKS: Sequence[dict[str, Any]] = (
     {

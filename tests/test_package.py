@@ -15,7 +15,7 @@ import crawlyard
 from tests import sbom
 from tests.dependencies import METADATA, ROOT, Dependency, dependencies, is_allowed
 
-MAX_BYTES = 1_550_000
+MAX_BYTES = 1_750_000
 
 _INFO = f"crawlyard-{METADATA['version']}.dist-info"
 

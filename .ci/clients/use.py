@@ -3,7 +3,15 @@
 import os
 
 from python_client import AuthenticatedClient
-from python_client.api.jobs import jobs_create, jobs_edit, jobs_get, jobs_list, jobs_wait
+from python_client.api.groups import groups_cancel, groups_get, groups_wait
+from python_client.api.jobs import (
+    jobs_create,
+    jobs_edit,
+    jobs_get,
+    jobs_list,
+    jobs_submit_many,
+    jobs_wait,
+)
 from python_client.api.results import results_pages
 from python_client.api.schedules import (
     schedules_create,
@@ -21,9 +29,11 @@ from python_client.api.templates import (
 )
 from python_client.api.webhooks import webhooks_create, webhooks_edit, webhooks_get, webhooks_list
 from python_client.models import (
+    GroupsCancelAsk,
     JobOut,
     JobsCreateAsk,
     JobsEditAsk,
+    JobsSubmitManyAsk,
     SchedulesCreateAsk,
     SchedulesEditAsk,
     SettingsPutAsk,
@@ -38,6 +48,7 @@ site = os.environ["SITE"]
 grants = {"addresses": True, "private": False, "ignore_robots": False}
 settings_put.sync("grants", client=client, body=SettingsPutAsk.from_dict(grants), if_match="*")
 host = site.split("/")[2]
+LATER = "2999-01-01T00:00:00Z"
 form = {"urls": [site], "allow_addresses": [host], "limits": {"pages": 10}, "delay_s": 0}
 
 job = jobs_create.sync(client=client, body=JobsCreateAsk.from_dict(form))
@@ -50,6 +61,23 @@ while job.state not in {"completed", "failed", "cancelled"}:
 assert jobs_get.sync(job.id, client=client).usage.pages == 10
 assert job.id in {one.id for one in jobs_list.sync(client=client).items}
 assert len(results_pages.sync(job.id, client=client).items) == 10
+
+keyed = JobsCreateAsk.from_dict(form | {"unique_key": "a", "start_at": LATER})
+first, second = (jobs_create.sync(client=client, body=keyed) for _ in range(2))
+again, repeated = (
+    jobs_create.sync(client=client, body=JobsCreateAsk.from_dict(form), idempotency_key="b")
+    for _ in range(2)
+)
+assert first.id == second.id != again.id
+assert again.id == repeated.id
+batch = jobs_submit_many.sync(
+    client=client,
+    body=JobsSubmitManyAsk.from_dict({"jobs": [form | {"start_at": LATER}] * 2}),
+    idempotency_key="c",
+)
+assert not groups_wait.sync(batch.group_id, client=client, timeout_s=0.0).ended
+groups_cancel.sync(batch.group_id, client=client, body=GroupsCancelAsk())
+assert groups_get.sync(batch.group_id, client=client).ended
 
 template = templates_create.sync(
     client=client, body=TemplatesCreateAsk.from_dict({"name": "site", "spec": form})

@@ -27,6 +27,17 @@ while (!["completed", "failed", "cancelled"].includes(state)) {
 assert.equal(had(await GET("/api/v1/jobs/{job_id}", one)).usage.pages, 10);
 assert(had(await GET("/api/v1/jobs", { params: { query: { state: ["completed"] } } })).items.some(({ id }) => id === job.id));
 
+const later = { ...form, start_at: "2999-01-01T00:00:00Z" };
+const keyed = { body: { ...later, unique_key: "ts" } };
+assert.equal(had(await POST("/api/v1/jobs", keyed)).id, had(await POST("/api/v1/jobs", keyed)).id);
+const repeated = { body: later, params: { header: { "Idempotency-Key": "ts" } } };
+assert.equal(had(await POST("/api/v1/jobs", repeated)).id, had(await POST("/api/v1/jobs", repeated)).id);
+const batch = had(await POST("/api/v1/jobs/batch", { body: { jobs: [later, later] } }));
+const group = { params: { path: { group_id: batch.group_id! } } };
+assert.equal(had(await GET("/api/v1/groups/{group_id}/wait", { params: { ...group.params, query: { timeout_s: 0 } } })).ended, false);
+had(await POST("/api/v1/groups/{group_id}/cancel", { ...group, body: {} }));
+assert(had(await GET("/api/v1/groups/{group_id}", group)).ended);
+
 const template = had(await POST("/api/v1/templates", { body: { name: "other", spec: form } }));
 const named = { path: { ref: template.id }, header: { "If-Match": `"v${template.version}"` } };
 assert.equal(had(await PATCH("/api/v1/templates/{ref}", { params: named, body: { description: "ours" } })).version, 2);

@@ -83,6 +83,15 @@ def _secret_key(value: object) -> object:
 _KEY_CHARACTERS = 32
 
 
+def _mail_url(value: object) -> object:
+    if value and not (isinstance(value, str) and _MAIL_URL.fullmatch(value)):
+        raise ValueError("expected smtp:// or smtps://, maybe USER:PASSWORD@, a host and a port")
+    return value
+
+
+_MAIL_URL = re.compile(r"smtps?://([^\s/@]+@)?[^\s/@:]+(:\d{1,5})?/?")
+
+
 def _parse_with(parse: Callable[[object], object]) -> Meta:
     """Return metadata of a setting: *parse* is applied before its type and bounds are checked."""
     return Meta(extra={"parse": parse})
@@ -90,6 +99,7 @@ def _parse_with(parse: Callable[[object], object]) -> Meta:
 
 Words: TypeAlias = Annotated[tuple[str, ...], _parse_with(_split)]
 Origin: TypeAlias = Annotated[str, _parse_with(_origin)]
+MailUrl: TypeAlias = Annotated[str, _parse_with(_mail_url)]
 Networks: TypeAlias = Annotated[tuple[str, ...], _parse_with(_networks)]
 Days: TypeAlias = Annotated[float, _parse_with(_endless)]
 _YES = frozenset({"1", "on", "t", "true", "y", "yes"})
@@ -334,6 +344,19 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
             "The URL at which people reach `crawlyard serve`, such as https://yard.example.org,"
             " for links, redirects and OpenAPI; empty: links are relative.",
         ),
+    ] = ""
+    smtp_url: Annotated[
+        MailUrl,
+        SECRET,
+        about(
+            "The server that sends mail of notification channels: smtp://USER:PASSWORD@HOST:587 "
+            "(STARTTLS) or smtps://…:465; %-encode special characters; empty: no mail.",
+            secret=True,
+        ),
+    ] = ""
+    mail_from: Annotated[
+        str,
+        about("The sender of mail, such as crawlyard@example.org."),
     ] = ""
     trusted_proxies: Annotated[
         Networks,

@@ -87,9 +87,11 @@ from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.answers import (
     DeliveryOut,
     NewSecretOut,
+    NotificationOut,
     WebhookDeletionOut,
     WebhookOut,
 )
+from crawlyard.core.webhooks.notifications import Occasion
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.core.workers.answers import WorkerOut
 from crawlyard.export.base import Format
@@ -665,6 +667,61 @@ class _Webhooks:
         self, webhook_id: str, delivery_id: str, *, idempotency_key: str | None = None
     ) -> DeliveryOut: ...
 
+class _Notifications:
+    def list(
+        self, *, owner: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Slice[NotificationOut]: ...
+    def create(
+        self,
+        name: str,
+        kind: Literal["slack", "discord", "ntfy", "teams", "mail"],
+        to: str,
+        *,
+        on: tuple[Occasion, ...] = ...,
+        quiet_hours: str = "",
+        zone: str = "UTC",
+        digest_s: float = 300.0,
+        named_only: bool = False,
+        allow_addresses: tuple[str, ...] = (),
+        idempotency_key: str | None = None,
+    ) -> NotificationOut: ...
+    def get(self, ref: str) -> NotificationOut: ...
+    def edit(
+        self,
+        ref: str,
+        *,
+        to: UnsetType | str = ...,
+        on: UnsetType | tuple[Occasion, ...] | None = ...,
+        quiet_hours: UnsetType | str | None = ...,
+        zone: UnsetType | str | None = ...,
+        digest_s: UnsetType | float | None = ...,
+        named_only: UnsetType | bool | None = ...,
+        allow_addresses: UnsetType | tuple[str, ...] | None = ...,
+        version: int | tuple[int, ...] | None = None,
+    ) -> NotificationOut: ...
+    def delete(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+    def test(
+        self,
+        ref: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
+    ) -> NotificationOut: ...
+    def enable(
+        self, ref: str, *, version: int | tuple[int, ...] | None = None
+    ) -> NotificationOut: ...
+    def disable(
+        self, ref: str, *, version: int | tuple[int, ...] | None = None
+    ) -> NotificationOut: ...
+    def deliveries(
+        self,
+        ref: str,
+        *,
+        state: DeliveryState | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[DeliveryOut]: ...
+
 class _SiteSessions:
     def list(self) -> Slice[SessionOut]: ...
     def get(self, name: str) -> SessionOut: ...
@@ -830,6 +887,7 @@ class Surface:
     schedules: _Schedules
     changes: _ChangeFeed
     webhooks: _Webhooks
+    notifications: _Notifications
     sessions: _SiteSessions
     workers: _Workers
     hosts: _Hosts

@@ -31,7 +31,7 @@ from crawlyard.store.store import Store
 
 # `work` and `serve` deliver, a crawl does not
 with lazily():
-    from crawlyard.engine.http import webhook_post
+    from crawlyard.engine.http import mail_post, webhook_post
     from crawlyard.services.webhooks import delivery
 
 
@@ -79,7 +79,14 @@ class WorkerFactory:
         """Service that delivers events to webhooks."""
         settings = self._settings
         poster = webhook_post.Poster(settings.user_agent, ca_file=settings.ca_file)
-        options = delivery.DeliveryOptions(public_url=settings.public_url)
+        server = None
+        if settings.smtp_url:
+            server = mail_post.MailServer(
+                url=settings.smtp_url, sender=settings.mail_from, ca_file=settings.ca_file
+            )
+        options = delivery.DeliveryOptions(
+            public_url=settings.public_url, secret_key=settings.secret_key, mail=server
+        )
         return delivery.Deliverer(self._store, poster, self._clock, options)
 
     def worker(

@@ -134,6 +134,22 @@ async def test_a_second_call_with_the_same_key_returns_what_the_first_did(yard: 
     assert (await yard.jobs.counts()).total == 4
 
 
+async def test_a_second_job_with_a_unique_key_is_the_first(yard: Surface) -> None:
+    first = await yard.jobs.create(URL, unique_key="a")
+    second = await yard.jobs.create("https://other.example/", unique_key="a")
+    forms = [{"urls": [URL], "unique_key": key} for key in ("a", "b", "b")]
+    batch, repeated = [await yard.jobs.submit_many(forms, idempotency_key="c") for _ in range(2)]
+    planned = await yard.jobs.plan({"urls": [URL], "unique_key": "a"})
+
+    assert second.id == planned.existing_id == first.id
+    assert batch == repeated
+    ids = [result.id for result in batch.results]
+    assert (ids[0], ids[1] == ids[2] != first.id) == (first.id, True)
+    assert (await yard.jobs.counts()).total == 2
+    group = await yard.groups.get(batch.group_id or "")
+    assert group.jobs == 1  # the first job has no group
+
+
 async def test_a_key_belongs_to_one_call_that_succeeded(yard: Surface) -> None:
     with pytest.raises(Invalid):
         await yard.jobs.create(URL, max_pages=0, idempotency_key="a")

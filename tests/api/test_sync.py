@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec import json
 
 from crawlyard import JobManager, Scheduler, Settings, TemplateManager, sync
 from crawlyard.errors import NotFound
@@ -47,6 +48,29 @@ def test_a_synchronous_client_needs_no_event_loop() -> None:
     transport = httpx.MockTransport(answer)
     with blocking.connect("http://127.0.0.1:1", "cyt_x", transport=transport) as yard:
         assert yard.jobs.list(state="failed").items == []
+
+
+def test_keys_of_jobs_and_of_calls_need_no_event_loop(tmp_path: Path) -> None:
+    with sync.open(Settings(data_dir=tmp_path)) as yard:
+        job = yard.jobs.create(URL, unique_key="a")
+        repeated = [yard.jobs.create(URL, idempotency_key="b") for _ in range(2)]
+        assert yard.jobs.create(URL, unique_key="a").id == job.id != repeated[0].id
+        assert repeated[0].id == repeated[1].id
+
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200, content=json.encode(job))
+
+    from crawlyard.api import blocking  # noqa: PLC0415
+
+    transport = httpx.MockTransport(answer)
+    with blocking.connect("http://127.0.0.1:1", "cyt_x", transport=transport) as yard:
+        assert yard.jobs.create(URL, unique_key="a", idempotency_key="b").id == job.id
+    [sent] = requests
+    assert sent.headers["idempotency-key"] == "b"
+    assert json.decode(sent.content) == {"urls": [URL], "unique_key": "a"}
 
 
 def test_help_shows_the_parameters_of_a_method(tmp_path: Path) -> None:

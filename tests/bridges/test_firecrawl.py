@@ -72,7 +72,7 @@ SENT_BY_CLIENTS = {
 }
 """Options that the SDKs can send: `firecrawl-py` 4.55 and `@mendable/firecrawl-js` 4.42."""
 
-OTHER_TABLES = {"formats", "scrapeOptions", "includePaths", "excludePaths"}
+OTHER_TABLES = {"formats", "scrapeOptions", "includePaths", "excludePaths", "webhook"}
 
 
 def _nested(name: str, value: object) -> dict[str, Any]:

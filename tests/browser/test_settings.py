@@ -12,7 +12,7 @@ from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 
 SECTIONS = (
-    *("profile", "tokens", "triggers", "webhooks", "sessions", "limits"),
+    *("profile", "tokens", "triggers", "notifications", "webhooks", "sessions", "limits"),
     *("users", "audit", "system"),
 )
 SITE = "http://127.0.0.1:9"
@@ -108,6 +108,26 @@ async def _tested(stage: Stage) -> None:
         await page.get_by_role("button", name="Delete").click()
         await page.locator("#ask").get_by_role("button", name="Delete").click()
         await expect(page.locator("#webhooks .none")).to_be_visible()
+
+
+async def test_a_channel_is_created_and_a_test_shows_its_answer(stage: Stage) -> None:
+    async with stage.page("/settings/notifications") as page:
+        form = page.locator("form[data-send='POST /notifications']")
+        await form.get_by_label("Name").fill("ops")
+        await form.get_by_label("URL, or mail address").fill(HOOK_URL)
+        await form.get_by_role("button", name="Create channel").click()
+        await expect(form.locator(".error")).to_contain_text("127.0.0.1 is loopback")
+        body = {"name": "ops", "kind": "slack", "to": HOOK_URL, "allow_addresses": [SITE[7:]]}
+        await stage.ask("POST", "/notifications", body)
+        row = page.get_by_role("row").filter(has_text="ops")
+        await expect(row).to_contain_text("127.0.0.1:9/…hook")
+        await row.get_by_role("button", name="Send a test").click()
+        messages = page.get_by_role("table", name="Messages")
+        await expect(messages).to_contain_text("webhook.test")
+        await expect(messages).to_contain_text("connection refused")
+        await row.get_by_role("button", name="Delete").click()
+        await page.locator("#ask").get_by_role("button", name="Delete").click()
+        await expect(page.locator("#channels .none")).to_be_visible()
 
 
 async def test_one_logs_in_to_a_site_renews_it_and_forgets_it(stage: Stage) -> None:

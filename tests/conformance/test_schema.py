@@ -242,19 +242,22 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
         pages = JOBS_WITH_PAGES.get(cast("int", row["no"]), 0)
         return {"unique_key": None, "in_turn": None, "settled_pages": pages, "group_id": None}
 
+    def columns_of_webhook(_: dict[str, object]) -> dict[str, object]:
+        channel: dict[str, object] = {"name": "", "rules": None, "sealed": None, "failing": "{}"}
+        return channel | {"metadata": "{}", "group_id": None, "format": "standard"}
+
     texts = {"pulse": "{}", "budget": "{}", "current_url": ""}
     nulls = dict.fromkeys(("worker", "lease_until", "recorded_at", "freed_at", "asked_by"))
     used = dict.fromkeys(before["shards"][0], 0) | texts | nulls | USED_BEFORE_CUT
     return before | {
         "alembic_version": [{"version_num": SCHEMA}],
         "credentials": with_columns("credentials", lambda _: {"target": None}),
+        "deliveries": with_columns("deliveries", lambda _: {"recurrence": "first"}),
         "jobs": with_columns("jobs", columns_of_job),
         "run_changes": with_columns("run_changes", lambda _: {"whole_id": None}),
         "shards": [*before["shards"], used | {"job_no": 6, "shard": -1}],
         "unproven_pages": [],
-        "webhooks": with_columns(
-            "webhooks", lambda _: {"metadata": "{}", "group_id": None, "format": "standard"}
-        ),
+        "webhooks": with_columns("webhooks", columns_of_webhook),
     }
 
 

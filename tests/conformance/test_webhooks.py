@@ -1,6 +1,7 @@
 """`WebhookStore`: endpoints are added, changed by one at a time, found, deleted."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -69,7 +70,7 @@ async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> Non
     two = await stored_webhook(store, owner="bob")
     three = await stored_webhook(store, owner="bob", job_id=job_id)
 
-    async def find_ids(limit: int = 10, **filters: str) -> list[str]:
+    async def find_ids(limit: int = 10, **filters: Any) -> list[str]:
         return [w.id for w in await store.webhooks.find(WebhookQuery(**filters), limit)]
 
     assert await find_ids() == [three.id, two.id, first.id]

@@ -307,6 +307,18 @@ class TestEvents:
         assert swept.forgotten == 2
         assert len(await store.events.events()) == 2
 
+    async def test_events_of_users_are_kept_as_long_as_the_audit_log(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        for actor in ("local", "worker:w1", "local"):
+            job = a_job()
+            await store.jobs.add(job, replace(its_event(job), at=NOW - 40 * DAY, actor=actor))
+        for audit, forgotten in ((None, 1), (90 * DAY, 0), (35 * DAY, 1), (DAY, 0)):
+            options = JanitorOptions(events=30 * DAY, audit=audit)
+            swept = await sweep(Janitor(store, clock, options), clock)
+            assert swept.forgotten == forgotten, audit
+        assert len(await store.events.events()) == 1  # the newest
+
     async def test_for_ever_keeps_it(self, store: Store, clock: FakeClock) -> None:
         for _ in range(3):
             await added(store)

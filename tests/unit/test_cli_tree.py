@@ -11,10 +11,11 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from crawlyard.cli import accounts, hosts, overview, search, webhooks, workers
+from crawlyard.cli import accounts, hosts, overview, search, workers
 from crawlyard.cli.commands import BRANCHES, tree
 from crawlyard.cli.invoke import PlainCommands
 from crawlyard.cli.sites import sessions
+from crawlyard.cli.webhooks import notifications, webhooks
 from crawlyard.core.attention.trouble import Trouble
 from crawlyard.core.endpoints.endpoint import endpoints_of
 from crawlyard.services.surface import nouns
@@ -72,7 +73,7 @@ def test_what_helps_with_a_notice_is_a_command_that_exists() -> None:
 
 def test_a_plain_command_has_an_endpoint_that_takes_its_options() -> None:
     number = 0
-    for module in (accounts, hosts, overview, webhooks, workers, sessions):
+    for module in (accounts, hosts, overview, notifications, webhooks, workers, sessions):
         for plain in vars(module).values():
             if not isinstance(plain, PlainCommands):
                 continue

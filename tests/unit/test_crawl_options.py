@@ -48,7 +48,7 @@ SOME: dict[str, object] = {
     "webhooks": ["https://example.com/hook"],
     "proxies": ["socks5://198.41.0.4:1080"],
     **{name: ["x"] for name in ("include", "exclude", "chromium", "sitemaps", "allow_addresses")},
-    **{name: ["x"] for name in ("tags", "worker_tags")},
+    **{name: ["x"] for name in ("tags", "worker_tags", "notify")},
     "ignore_css": [".ad"],
     "ignore_text": ["re:^a"],
     **dict.fromkeys(("limits_pages", "limits_bytes", "limits_errors", "max_depth"), Ceiling(5)),

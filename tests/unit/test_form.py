@@ -40,6 +40,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "urls": st.lists(WORDS, min_size=1, max_size=3).map(tuple),
         "priority": st.sampled_from(Priority),
         "worker_tags": st.lists(st.from_regex(r"\A[A-Za-z0-9._:-]{1,8}\Z"), max_size=3).map(tuple),
+        "notify": st.lists(st.from_regex(r"\A[A-Za-z0-9._-]{1,8}\Z"), max_size=3).map(tuple),
         "spread": st.integers(0, 64) | st.sampled_from(Spread),
         "limits": st.builds(
             Limits,

@@ -257,6 +257,12 @@ async def _webhook(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"webhook_id": (await _posted(rig, "webhooks", {"url": HOOK}))["id"]}
 
 
+async def _channel(rig: Rig, _public: bool) -> Mapping[str, str]:
+    count = len((await rig.get("notifications", by="ada")).json()["items"])
+    body = {"name": f"{SECRET}-{count}", "kind": "ntfy", "to": HOOK}
+    return {"ref": (await _posted(rig, "notifications", body))["id"]}
+
+
 async def _delivery(rig: Rig, public: bool) -> Mapping[str, str]:
     webhook = await _webhook(rig, public)
     await _posted(rig, f"webhooks/{webhook['webhook_id']}/test", {})
@@ -366,6 +372,7 @@ MAKERS: Mapping[str, Maker] = {
     "paused schedule": _paused_schedule,
     "webhook": _webhook,
     "delivery": _delivery,
+    "channel": _channel,
     "token": _token,
     "trigger": _trigger,
     "user": _user,

@@ -167,6 +167,16 @@ ROWS: tuple[RouteStatuses, ...] = (
     _row("POST /webhooks/{webhook_id}/disable", changes(), "webhook"),
     _row("GET /webhooks/{webhook_id}/deliveries", looks(), "webhook"),
     _row("POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay", changes(), "delivery"),
+    # --- notifications
+    _row("GET /notifications", signed_in(), "channel"),
+    _row("POST /notifications", makes(), body={"name": "mine", "kind": "ntfy", "to": HOOK}),
+    _row("GET /notifications/{ref}", looks(), "channel"),
+    _row("PATCH /notifications/{ref}", changes(200), "channel", {"quiet_hours": "22:00-07:00"}),
+    _row("DELETE /notifications/{ref}", changes(204), "channel"),
+    _row("POST /notifications/{ref}/test", changes(), "channel"),
+    _row("POST /notifications/{ref}/enable", changes(200), "channel"),  # it is on
+    _row("POST /notifications/{ref}/disable", changes(), "channel"),
+    _row("GET /notifications/{ref}/deliveries", looks(), "channel"),
     # --- sessions at sites: each user has names of their own
     _row("GET /sessions", signed_in(), "session"),
     _row("GET /sessions/{name}", personal(), "session"),

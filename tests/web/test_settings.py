@@ -51,6 +51,7 @@ class TestSections:
             "paused_ttl_days": 7.0,
             "retention_days": 30.0,
             "events_days": 90.0,
+            "audit_days": 90.0,
             "operations_days": 30.0,
             "credentials_days": 30.0,
             "usage_days": 400.0,

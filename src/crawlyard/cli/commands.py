@@ -22,21 +22,20 @@ with lazily():
     from crawlyard.cli import (
         accounts,
         api,
-        audit,
         db,
         events,
         hosts,
         login,
         overview,
         search,
-        webhooks,
         workers,
     )
     from crawlyard.cli.jobs import check, crawl, diff, groups, jobs
     from crawlyard.cli.schedules import schedules, triggers
-    from crawlyard.cli.server import agents, demo, serve, service, work
+    from crawlyard.cli.server import agents, audit, demo, serve, service, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
+    from crawlyard.cli.webhooks import notifications, webhooks
 
 PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]]] = {
     "Crawl": {
@@ -74,6 +73,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "settings": lambda: accounts.settings_app,
         "audit": lambda: audit.app,
         "webhooks": lambda: webhooks.app,
+        "notifications": lambda: notifications.app,
         "mcp": lambda: agents.mcp,
         "skill": lambda: agents.skill,
         "api": lambda: api.api,

@@ -32,7 +32,7 @@ with lazily():
     from crawlyard.services.schedules import change_feed, schedules
     from crawlyard.services.search import pages
     from crawlyard.services.templates import templates
-    from crawlyard.services.webhooks import webhooks
+    from crawlyard.services.webhooks import notifications, webhooks
     from crawlyard.services.workers import workers
 if TYPE_CHECKING:
     from crawlyard.services.services import Services
@@ -121,6 +121,11 @@ class Surface:
     def webhooks(self) -> "webhooks.Webhooks":
         """Webhooks and their deliveries."""
         return self._noun(webhooks.Webhooks)
+
+    @cached_property
+    def notifications(self) -> "notifications.Notifications":
+        """Channels for messages to people."""
+        return self._noun(notifications.Notifications)
 
     @cached_property
     def sessions(self) -> "site_sessions.SiteSessions":

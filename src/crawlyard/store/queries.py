@@ -219,6 +219,8 @@ class WebhookQuery(Struct, frozen=True, kw_only=True):
 
     owner: str | None = None
     job_id: str | None = None  # webhooks of this job; "": of no job
+    channels: bool | None = None  # True: for people; False: for programs
+    name: str | None = None  # of a channel
     before: str | None = None  # an id: webhooks after it in the order of `find`
     id_part: str = ""  # the beginning or the end of an id
 
@@ -228,3 +230,9 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
     delivery: Delivery
     webhook: Webhook
+    more: tuple[Delivery, ...] = ()  # of a channel: those that are sent in the same message
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """All deliveries of the message, oldest first."""
+        return tuple(sorted((self.delivery, *self.more), key=lambda each: each.no))

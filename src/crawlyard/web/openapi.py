@@ -48,6 +48,7 @@ TAGS: Mapping[str, str] = {
     "schedules": "Recurring jobs.",
     "sessions": "Logins of your crawls to sites; each user sees only their own.",
     "webhooks": "Signed messages to your endpoints, and their deliveries.",
+    "notifications": "Messages to people: Slack, Discord, ntfy, Microsoft Teams, mail.",
     "workers": "The processes that run jobs.",
     "hosts": "Rate limits and state of crawled hosts.",
     "events": "Activity, as a list and as a stream.",

@@ -19,6 +19,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from crawlyard.bridges.mcp.advice import explain
 from crawlyard.bridges.mcp.answers import JobAnswer
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import CrawlyardError, IllegalMove
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ def _declared(ctx: ServerRequestContext[Any, Any]) -> bool:
     return EXTENSION in extensions and ctx.protocol_version in _VERSIONS
 
 
+def _progress_of(answer: JobAnswer) -> str:
+    return f"{answer.state}, {count_noun(answer.pages, 'page')}. {answer.reason}".rstrip()
+
+
 def _task(job: "JobOut") -> dict[str, Any]:
     """Return a job as a task, with the result of `start_crawl` once it has ended."""
     answer = JobAnswer.of(job)
@@ -121,7 +126,7 @@ def _task(job: "JobOut") -> dict[str, Any]:
         "resultType": "complete",
         "taskId": job.id,
         "status": status,
-        "statusMessage": answer.outcome or f"{job.state}, {answer.pages} pages. {answer.reason}",
+        "statusMessage": answer.outcome or _progress_of(answer),
         "createdAt": job.created_at.isoformat(),
         "lastUpdatedAt": job.updated_at.isoformat(),
         "ttlMs": None,  # as long as the job

@@ -274,8 +274,8 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     Fields: name, priority, tags, include, exclude, max_depth, delay, per_host,
     concurrency, limits.pages, limits.bytes, limits.duration, limits.errors,
     limits.render, render, renderer, chromium, wait_for, actions,
-    screenshot, retention, spread, worker_tags, noise_after, ignore_text,
-    logged_out.
+    screenshot, full_page, retention, spread, worker_tags, noise_after,
+    ignore_text, logged_out.
 
     In a list, +VALUE adds and -VALUE removes; 'none' clears it.
     """

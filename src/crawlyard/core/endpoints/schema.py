@@ -15,10 +15,10 @@ from crawlyard.core.jobs.spec import (
     MAX_PATTERNS,
     MAX_SEEDS,
     MAX_URL,
-    MAX_WEBHOOKS,
 )
 from crawlyard.core.jobs.spec_json import EDITABLE, FIELDS, FormField
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, MAX_PARAMETERS
+from crawlyard.core.webhooks.webhook import MAX_WEBHOOKS
 
 _BY_UNIT: Mapping[str | None, list[str]] = {
     "s": ["number", "string"],

@@ -69,7 +69,7 @@ _BY_KIND: Mapping[str, Mapping[str, Schema]] = {
     "settings": {"section": _TEXT, "version": _COUNT},
 }
 
-_OF_ORIGIN = {"schedule_id": _TEXT, "group_id": _TEXT}
+_OF_ORIGIN = {"schedule_id": _TEXT, "group_id": _TEXT, "notify": _TEXTS}
 _SOMETIMES: Mapping[str, Mapping[str, Schema]] = {
     "job": _OF_ORIGIN,
     "run": _OF_ORIGIN,

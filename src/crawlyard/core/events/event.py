@@ -12,6 +12,9 @@ from msgspec import Struct, field
 from crawlyard.core.access.user import Permit
 from crawlyard.core.fields import HIDDEN
 
+SCHEDULER = "scheduler"
+"""The actor of changes that the server makes to schedules."""
+
 
 class EventName(StrEnum):
     """All event names; this list is closed. The part before the dot is the kind of subject."""

@@ -311,6 +311,8 @@ class Job(Struct, frozen=True, kw_only=True):
             event_data["schedule_id"] = self.origin.schedule_id
         if self.origin.group_id is not None:
             event_data["group_id"] = self.origin.group_id
+        if self.spec.notify:
+            event_data["notify"] = list(self.spec.notify)
         return Event(
             name=name,
             subject=self.id,

@@ -28,7 +28,8 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
-from crawlyard.core.webhooks.webhook import JobWebhook
+from crawlyard.core.webhooks.channel_names import ChannelNames, check_channel_names
+from crawlyard.core.webhooks.webhook import JobWebhooks
 from crawlyard.core.workers.tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.errors import Invalid
 
@@ -138,7 +139,6 @@ MAX_PATTERN = 2_000  # characters of one
 MAX_URL = 8_192
 """Characters. Servers commonly accept about as many (Apache 8,190; nginx 8 kB per line);
 RFC 9110 §4.1 asks for at least 8,000."""
-MAX_WEBHOOKS = 10
 MAX_IGNORED = 10
 
 
@@ -543,7 +543,6 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_anchors: Annotated[
         bool, about("store the ids of elements, to check fragments", label="Keep ids of elements")
     ] = False
-
     retention_s: Annotated[
         Seconds | None,
         about(
@@ -558,18 +557,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         ),
     ] = None
     unique_key: UniqueKey = None
-    webhooks: Annotated[
-        tuple[JobWebhook, ...],
-        about(
-            "webhooks for events of the job",
-            help="Send events of the job to URL; a JSON object can add events, secret and "
-            "metadata. Repeatable.",
-            panel=Panel.JOB,
-            flag="--webhook",
-            metavar="URL",
-            longest=MAX_WEBHOOKS,
-        ),
-    ] = ()
+    webhooks: JobWebhooks = ()
+    notify: ChannelNames = ()
 
     def __post_init__(self) -> None:
         check_record(self, self._checks())
@@ -580,6 +569,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             yield partial(check_worker_tags, "worker_tags", self.worker_tags)
         if self.unique_key is not None:
             yield partial(check_unique_key, self.unique_key)
+        yield partial(check_channel_names, self.notify)
         if self.since is not None:
             yield partial(check_earlier_job, self.since)
         if not self.render or self.actions or self.screenshot is not ScreenshotChoice.OFF:

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from msgspec import Struct, field
 
-from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.events.event import SCHEDULER, Event, EventName
 from crawlyard.core.fields import HIDDEN
 from crawlyard.core.parse import format_value
 from crawlyard.core.schedules.timetable import check_instant
@@ -62,7 +62,7 @@ LONGEST_GRACE = timedelta(days=31)
 LONGEST_JITTER = timedelta(days=1)
 
 
-BY_ITSELF = "scheduler"
+BY_ITSELF = SCHEDULER
 """The value of `paused_by`, and the actor, if it was not a user."""
 
 

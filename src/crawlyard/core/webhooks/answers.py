@@ -5,7 +5,14 @@ from datetime import datetime
 from typing import Literal
 
 from crawlyard.core.answer import Wire, derive_answer
-from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
+from crawlyard.core.webhooks.notifications import NotificationRules
+from crawlyard.core.webhooks.webhook import (
+    MAILTO,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    Webhook,
+)
 
 
 @derive_answer
@@ -31,6 +38,44 @@ class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
     def of(cls, webhook: Webhook) -> "NewSecretOut":
         """Return the answer with the current secret."""
         return cls.filled(WebhookOut.of(webhook), secret=webhook.secrets[0].value)
+
+
+class NotificationOut(Wire, frozen=True, kw_only=True):
+    """A channel for messages to people, without its URL."""
+
+    id: str
+    object: Literal["notification"] = "notification"
+    name: str
+    owner: str
+    kind: str  # slack, discord, ntfy, teams or mail
+    to: str  # the host and the last four characters of a URL, or a mail address
+    on: tuple[str, ...]
+    quiet_hours: str  # hours without messages, such as "22:00-07:00"; empty: none
+    zone: str
+    digest_s: float  # shortest time between two messages
+    named_only: bool
+    active: bool
+    disabled_reason: str
+    failing_since: datetime | None
+    allow_addresses: tuple[str, ...]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> "NotificationOut":
+        """Return the answer for a channel."""
+        rules = webhook.rules or NotificationRules()
+        return cls.filled(
+            webhook,
+            kind=webhook.format.value,
+            to=webhook.url.removeprefix(MAILTO),
+            on=tuple(occasion.value for occasion in rules.on),
+            quiet_hours=rules.quiet_hours,
+            zone=rules.zone,
+            digest_s=rules.digest_s,
+            named_only=rules.named_only,
+        )
 
 
 @derive_answer

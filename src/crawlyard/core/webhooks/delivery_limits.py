@@ -14,7 +14,7 @@ class DeliveryRoom(Struct, frozen=True, kw_only=True):
     in_all: int = 256
     of_owner: int = 64  # to any number of receivers, so that other owners have room
     to_receiver: int = 4  # one host and port, for any number of webhooks
-    to_failing: int = 1  # to one failing webhook, to find out whether it responds again
+    to_failing: int = 1  # to one failing webhook, to find out whether it responds again, or channel
 
 
 DEFAULT_ROOM = DeliveryRoom()
@@ -57,7 +57,7 @@ class Traffic:
 
     @property
     def busy(self) -> list[str]:
-        """Ids of the webhooks that get no further message if they are failing."""
+        """Ids of the webhooks that get no further message if they are failing, or for people."""
         return _at_least(self._room.to_failing, self._to_webhook)
 
     def take(self, webhook: Webhook) -> bool:
@@ -66,10 +66,7 @@ class Traffic:
             self.free > 0
             and self._of_owner[webhook.owner] < self._room.of_owner
             and self._to_receiver[webhook.receiver] < self._room.to_receiver
-            and (
-                webhook.failing_since is None
-                or self._to_webhook[webhook.id] < self._room.to_failing
-            )
+            and (not webhook.one_at_a_time or self._to_webhook[webhook.id] < self._room.to_failing)
         )
         if fits:
             self._count(webhook)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -16,12 +16,16 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.fields import HIDDEN, OptionRecord, answer_name
+from crawlyard.core.fields import HIDDEN, OptionRecord, Panel, about, answer_name
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import count_noun
+from crawlyard.core.webhooks.notifications import NotificationRules, Recurrence
 from crawlyard.errors import Invalid
 
 EVERYTHING = "*"
+
+MAILTO = "mailto:"
+"""The beginning of the URL of a channel for mail."""
 
 WAITS = (
     timedelta(seconds=5),
@@ -78,9 +82,15 @@ PAYLOAD_VERSION = 1
 
 
 class MessageFormat(StrEnum):
-    """Formats of messages."""
+    """Receivers that need messages of their own shape."""
 
     STANDARD = auto()  # Standard Webhooks: signed JSON
+    # for people: see `NotificationRules`
+    SLACK = auto()
+    DISCORD = auto()
+    NTFY = auto()
+    TEAMS = auto()  # an adaptive card, as Workflows accept it
+    MAIL = auto()  # by SMTP, not HTTP
     # as Firecrawl's API sends them about a crawl and about a batch of URLs
     FIRECRAWL_CRAWL = auto()
     FIRECRAWL_BATCH = auto()
@@ -111,6 +121,22 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
 
 
+MAX_WEBHOOKS = 10
+
+JobWebhooks: TypeAlias = Annotated[
+    tuple[JobWebhook, ...],
+    about(
+        "webhooks for events of the job",
+        help="Send events of the job to URL; a JSON object can add events, secret and "
+        "metadata. Repeatable.",
+        panel=Panel.JOB,
+        flag="--webhook",
+        metavar="URL",
+        longest=MAX_WEBHOOKS,
+    ),
+]
+
+
 class Secret(Struct, frozen=True, kw_only=True):
     """A key that signs messages."""
 
@@ -125,6 +151,13 @@ class Webhook(Struct, frozen=True, kw_only=True):
     owner: str
     url: str
     format: MessageFormat = MessageFormat.STANDARD
+    # of a channel, for people; empty: a webhook, for programs
+    name: Annotated[str, HIDDEN] = ""
+    rules: Annotated[NotificationRules | None, HIDDEN] = None  # of a channel
+    # of a channel: its URL, encrypted; `url` shows only the host and the last characters
+    sealed: Annotated[bytes | None, HIDDEN] = None
+    # of a channel: failures in a row of schedules and names that fail
+    failing: Annotated[Mapping[str, int], HIDDEN] = field(default_factory=dict)
     description: str = ""
     events: tuple[str, ...] = (EVERYTHING,)  # names, or patterns such as "job.*"
     secrets: Annotated[tuple[Secret, ...], HIDDEN]  # the current one first; two during rotation
@@ -170,7 +203,14 @@ class Webhook(Struct, frozen=True, kw_only=True):
             return False
         if self.schedule_id not in (None, event.subject, event.data.get("schedule_id")):
             return False
-        return any(fnmatchcase(event.name, pattern) for pattern in self.events)
+        if not any(fnmatchcase(event.name, pattern) for pattern in self.events):
+            return False
+        return self.rules is None or self.rules.wants(event, self.name)
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """True if a message is sent only when the one before has an answer."""
+        return self.rules is not None or self.failing_since is not None
 
     def signing(self, now: datetime) -> tuple[str, ...]:
         """Return the secrets that sign at *now*, the current one first."""
@@ -208,11 +248,13 @@ class Webhook(Struct, frozen=True, kw_only=True):
         """Return it after the last attempt of *delivery*, which is already part of that.
 
         The result has an event if the attempt disabled it, as decided by `why_off`. *held_until* is
-        when its receiver accepts messages again, if it said so.
+        when its receiver accepts messages again, if it said so, or when a channel may send its next
+        message.
         """
         last = delivery.attempts[-1]
         if last.ok:
-            return replace(self, failing_since=None, failures=0), None
+            hold = held_until or self.held_until
+            return replace(self, failing_since=None, failures=0, held_until=hold), None
         holds = [until for until in (self.held_until, held_until) if until is not None]
         failing = replace(
             self,
@@ -287,6 +329,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     due_at: datetime
     created_at: datetime
     ended_at: datetime | None = None
+    recurrence: Annotated[Recurrence, HIDDEN] = Recurrence.FIRST  # of an event for a channel
 
     def record_attempt(
         self, attempt: DeliveryAttempt, *, chance: float, retry_after: timedelta | None = None

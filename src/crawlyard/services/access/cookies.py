@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from crawlyard.core.crawl.cookie import Cookie, decode_cookies, encode_cookies
 from crawlyard.engine.http.cookies import CookieJar
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.store.store import Store
 
@@ -30,6 +31,19 @@ class Sealer:
             key = self._configured_key or await self._store.keys.get_or_create(sealing.new_key())
             self._seal = sealing.Seal(key)
         return self._seal
+
+    async def open(self, sealed: bytes) -> bytes:
+        """Decrypt *sealed*.
+
+        Raises:
+            Invalid: it was sealed with another key, or is damaged.
+            StoreUnavailable: the key cannot be read now.
+        """
+        seal = await self.seal()
+        try:
+            return seal.open(sealed)
+        except sealing.NotOpened as error:
+            raise Invalid("secret_key", str(error)) from None
 
     async def seal_changes(self, changes: Mapping[str, Cookie | None]) -> Mapping[str, bytes]:
         """Return the changed cookies of a jar, sealed for a checkpoint."""

@@ -125,8 +125,8 @@ class Credentials:
     async def _note_refusal(self, kind: CredentialKind, proof: Proof | None, reason: str) -> None:
         """Add an event, at most one a minute for each address, and `_MOST_REFUSALS` in all.
 
-        Anybody can send credentials that are refused, and each event is a row. Sessions of browsers
-        end all the time, and are left out.
+        Any client can send credentials that are refused, and each event is a row. Sessions of
+        browsers end all the time, and are left out.
         """
         now, address = self._clock.monotonic(), request_address.get()
         if now - self._refusals_since >= _REFUSALS_LAST_S:

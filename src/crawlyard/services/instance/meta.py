@@ -23,7 +23,6 @@ from crawlyard.core.jobs.spec import (
     MAX_PATTERNS,
     MAX_SEEDS,
     MAX_URL,
-    MAX_WEBHOOKS,
     Priority,
     Scope,
     Strategy,
@@ -40,7 +39,7 @@ from crawlyard.core.schedules.schedule import (
     TickOutcome,
     TickReason,
 )
-from crawlyard.core.webhooks.webhook import DeliveryState
+from crawlyard.core.webhooks.webhook import MAX_WEBHOOKS, DeliveryState
 from crawlyard.lazy import lazily
 from crawlyard.messaging.bus import BusReach
 from crawlyard.services.access.views import MOST_VIEWS

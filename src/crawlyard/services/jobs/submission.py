@@ -52,7 +52,7 @@ from crawlyard.services.webhooks.receivers import (
     with_webhooks,
 )
 from crawlyard.store.jobs.intake import IntakeStore
-from crawlyard.store.queries import Entered, Entrant, IntakeRules
+from crawlyard.store.queries import Entered, Entrant, IntakeRules, WebhookQuery
 from crawlyard.store.store import Store
 
 PUBLIC = Guard()
@@ -370,6 +370,8 @@ class Submitter:
         if submission.spec.webhooks or submission.spec.proxies:
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
+        if submission.spec.notify:
+            await self._check_channels(submission.spec.notify, actor.id)
         return draft
 
     async def existing(self, owner: str, unique_key: str | None) -> str | None:
@@ -433,6 +435,12 @@ class Submitter:
         """
         await check_names(spec, self._resolve)
         await check_proxies(spec, self._proxies, self._resolve)
+
+    async def _check_channels(self, names: Sequence[str], owner: str) -> None:
+        for name in names:
+            query = WebhookQuery(owner=owner, name=name, channels=True)
+            if not await self._store.webhooks.find(query, 1):
+                raise Invalid("notify", f"{owner} has no notification channel {name}")
 
     async def enter(self, draft: JobDraft) -> Job:
         """Store the job of a draft, and return it; or the job that has its unique key already.

@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from crawlyard.core.access.user import Grant, Permit, Role
+from crawlyard.core.access.user import Actor, Grant, Permit, Role
 from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -53,6 +53,9 @@ from crawlyard.store.queries import WebhookQuery
 # they load the engine
 with lazily():
     from crawlyard.services.webhooks import receivers, signing
+
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
 
 READ, WRITE = Permit.WEBHOOKS_READ, Permit.WEBHOOKS_WRITE
 
@@ -114,7 +117,7 @@ class Webhooks(Noun):
             Word,
             Meta(
                 description="A whole id, or what one begins or ends with. Without `job`, webhooks "
-                "of jobs are found as well."
+                "of jobs and notification channels are found as well."
             ),
         ] = "",
         owner: Owner | None = None,
@@ -128,6 +131,7 @@ class Webhooks(Noun):
         query = WebhookQuery(
             owner=me if owner == "me" or self._actor.role is not Role.ADMIN else owner,
             job_id=None if id and not job else job,
+            channels=None if id else False,
             before=cursor,
             id_part=id,
         )
@@ -197,6 +201,7 @@ class Webhooks(Noun):
         }
 
         async def edit(old: Webhook, now: datetime) -> Webhook:
+            _check_program(old)
             new = replace(old, **changes, version=old.version + 1, updated_at=now)
             if schedule is not UNSET:
                 new = replace(new, schedule_id=await self._schedule_id(schedule, old.owner))
@@ -250,6 +255,7 @@ class Webhooks(Noun):
         secret = signing.new_secret()
 
         async def rotated(old: Webhook, now: datetime) -> Webhook:
+            _check_program(old)
             return old.rotate_secret(secret, now)
 
         return NewSecretOut.of(await self._change(webhook_id, rotated, version))
@@ -403,12 +409,27 @@ class Webhooks(Noun):
             )
         if before is not None and _target(webhook) == _target(before):
             return webhook
-        vouched = not webhook.allow_addresses or self._actor.vouches_for(webhook.owner)
-        needed = () if vouched else (Grant.ADDRESSES,)
-        await self._services.policy.check_granted(needed)
-        opened = guard.Guard(webhook.allow_addresses)
-        url = await receivers.receiver(webhook.url, opened, self._services.resolve)
-        return replace(webhook, url=url, by_grant=needed)
+        return await check_target(webhook, self._services, self._actor)
+
+
+async def check_target(webhook: Webhook, services: "Services", actor: Actor) -> Webhook:
+    """Check the URL and addresses of a webhook; return it with its URL in canonical form.
+
+    Raises:
+        Invalid: messages may not be sent to the URL; see `receivers.receiver`.
+    """
+    vouched = not webhook.allow_addresses or actor.vouches_for(webhook.owner)
+    needed = () if vouched else (Grant.ADDRESSES,)
+    await services.policy.check_granted(needed)
+    opened = guard.Guard(webhook.allow_addresses)
+    url = await receivers.receiver(webhook.url, opened, services.resolve)
+    return replace(webhook, url=url, by_grant=needed)
+
+
+def _check_program(webhook: Webhook) -> None:
+    if webhook.name:
+        message = f"{webhook.id} is the notification channel {webhook.name}; change it as such"
+        raise IllegalMove(message)
 
 
 def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:

@@ -514,6 +514,10 @@ CREATE TABLE webhooks (
   url TEXT NOT NULL,
   receiver TEXT NOT NULL,
   format VARCHAR(16) NOT NULL,
+  name TEXT NOT NULL,
+  rules TEXT,
+  sealed BLOB,
+  failing TEXT NOT NULL,
   description TEXT NOT NULL,
   events TEXT NOT NULL,
   secrets TEXT NOT NULL,
@@ -540,6 +544,8 @@ CREATE INDEX webhooks_job_id ON webhooks (job_id);
 CREATE INDEX webhooks_owner ON webhooks (owner, id);
 
 CREATE INDEX webhooks_own ON webhooks (owner) WHERE job_id IS NULL;
+
+CREATE UNIQUE INDEX webhooks_name ON webhooks (owner, name) WHERE name != '';
 
 CREATE INDEX webhooks_group ON webhooks (group_id) WHERE group_id IS NOT NULL;
 
@@ -586,6 +592,7 @@ CREATE TABLE deliveries (
   leased_until BIGINT,
   created_at BIGINT NOT NULL,
   ended_at BIGINT,
+  recurrence VARCHAR(8) NOT NULL,
   CONSTRAINT deliveries_id_key UNIQUE (id),
   CONSTRAINT deliveries_webhook_id_seq_key UNIQUE (webhook_id, seq),
   CONSTRAINT deliveries_webhook_id_fkey FOREIGN KEY(webhook_id) REFERENCES webhooks (id)
@@ -746,4 +753,4 @@ INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VA
 
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0131')
+INSERT INTO alembic_version (version_num) VALUES ('0133')

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     UniqueConstraint,
@@ -23,6 +24,10 @@ webhooks = Table(
     Column("url", CleanText, nullable=False),
     Column("receiver", CleanText, nullable=False),  # host and port of the URL
     Column("format", String(16), nullable=False),
+    Column("name", CleanText, nullable=False),  # of a channel
+    Column("rules", CleanText),  # JSON
+    Column("sealed", LargeBinary),
+    Column("failing", CleanText, nullable=False),  # JSON
     Column("description", CleanText, nullable=False),
     Column("events", CleanText, nullable=False),  # JSON
     Column("secrets", CleanText, nullable=False),  # JSON
@@ -49,6 +54,12 @@ _OF_GROUP = webhooks.c.group_id.is_not(None)
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
 # without webhooks of jobs: an owner may have any number of these, one or more for each job
 Index("webhooks_own", webhooks.c.owner, sqlite_where=_WITHOUT_JOB)
+Index(
+    "webhooks_name",
+    *(webhooks.c.owner, webhooks.c.name),
+    unique=True,
+    sqlite_where=webhooks.c.name != literal_column("''"),
+)
 Index("webhooks_group", webhooks.c.group_id, sqlite_where=_OF_GROUP)
 
 deliveries = Table(
@@ -65,6 +76,7 @@ deliveries = Table(
     Column("leased_until", Instant),
     Column("created_at", Instant, nullable=False, index=True),
     Column("ended_at", Instant),
+    Column("recurrence", String(8), nullable=False),
     UniqueConstraint("id"),
     UniqueConstraint("webhook_id", "seq"),
     sqlite_autoincrement=True,

@@ -3,7 +3,7 @@
 Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import zip_longest
@@ -22,8 +22,14 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.events.event import Event
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.webhooks.notifications import (
+    GATHERED,
+    MOST_IN_DIGEST,
+    Recurrence,
+    recur,
+)
 from crawlyard.core.webhooks.webhook import (
     Delivery,
     DeliveryState,
@@ -32,6 +38,7 @@ from crawlyard.core.webhooks.webhook import (
     message_id,
 )
 from crawlyard.errors import Conflict
+from crawlyard.store.codec.base import to_json
 from crawlyard.store.codec.records import DELIVERIES, EVENTS, WEBHOOKS
 from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import Database, StorePart, reads, writes
@@ -85,7 +92,7 @@ class DeliveryStore(StorePart):
             claimed += fitting
             if len(fitting) == len(due):
                 break
-        return claimed
+        return [_with_digest(conn, each, now, now + lease) for each in claimed]
 
     async def settle(
         self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
@@ -183,10 +190,8 @@ def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     # the query of webhooks below sees them.
     looked_at = _events_between(conn, cursor, last, limit)
     audience = Subscribers(_find_concerned(conn, looked_at))
-    new = [
-        _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
-    ]
-    insert_new(conn, deliveries, new)
+    pairs = [(webhook, event) for event in looked_at for webhook in audience.of(event)]
+    insert_new(conn, deliveries, _new_rows(conn, pairs, now))
     through = looked_at[-1].seq if len(looked_at) == limit else last
     conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
     return len(looked_at)
@@ -228,17 +233,37 @@ def _find_concerned(conn: Connection, happened: Sequence[Event]) -> list[tuple[W
     return [(WEBHOOKS.record(row), row["since_seq"]) for row in rows]
 
 
-def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
-    delivery = Delivery(
-        no=0,  # given by the database
-        id=message_id(webhook_id, event.seq),
-        webhook_id=webhook_id,
-        seq=event.seq,
-        name=event.name,
-        due_at=now,
-        created_at=now,
-    )
-    return DELIVERIES.row(delivery)
+def _new_rows(
+    conn: Connection, pairs: Sequence[tuple[Webhook, Event]], now: datetime
+) -> list[dict[str, Any]]:
+    """Return the deliveries of events to webhooks, and count the failures of channels."""
+    rows: list[dict[str, Any]] = []
+    failing: dict[str, Mapping[str, int]] = {}
+    for webhook, event in pairs:
+        due_at, recurrence = now, Recurrence.FIRST
+        if webhook.rules is not None and event.name is not EventName.WEBHOOK_TEST:
+            before = failing.get(webhook.id, webhook.failing)
+            failing[webhook.id], sent = recur(before, event)
+            if sent is None:
+                continue
+            due_at, recurrence = now + GATHERED, sent
+        delivery = Delivery(
+            no=0,  # given by the database
+            id=message_id(webhook.id, event.seq),
+            webhook_id=webhook.id,
+            seq=event.seq,
+            name=event.name,
+            due_at=due_at,
+            created_at=now,
+            recurrence=recurrence,
+        )
+        rows.append(DELIVERIES.row(delivery))
+    for webhook in {webhook.id: webhook for webhook, _ in pairs}.values():
+        counts = failing.get(webhook.id, webhook.failing)
+        if counts is not webhook.failing:
+            mine = update(webhooks).where(webhooks.c.id == webhook.id)
+            conn.execute(mine.values(failing=to_json(counts)))
+    return rows
 
 
 _SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
@@ -293,6 +318,29 @@ def _find_due(conn: Connection, now: datetime, hooks: Sequence[str], most: int) 
     ]
 
 
+def _with_digest(conn: Connection, claimed: Claimed, now: datetime, until: datetime) -> Claimed:
+    """Return a claimed delivery with those that go into the same message to its channel.
+
+    These are new ones, even if they are not due yet, and those whose next attempt is due.
+    """
+    lead, webhook = claimed.delivery, claimed.webhook
+    if webhook.rules is None or lead.name == EventName.WEBHOOK_TEST:
+        return claimed
+    _, due, free = _is_due(now)
+    query = (
+        select(deliveries)
+        .where(deliveries.c.webhook_id == webhook.id, UNDELIVERED, free)
+        .where(deliveries.c.no != lead.no, deliveries.c.name != EventName.WEBHOOK_TEST.value)
+        .where(or_(due, deliveries.c.attempts == "[]"))
+        .order_by(deliveries.c.no)
+        .limit(MOST_IN_DIGEST - 1)
+    )
+    more = DELIVERIES.all(conn, query.with_for_update(skip_locked=True))
+    same = deliveries.c.no.in_([each.no for each in more])
+    conn.execute(update(deliveries).where(same).values(leased_until=until))
+    return Claimed(delivery=lead, webhook=webhook, more=tuple(more))
+
+
 def _is_due(now: datetime) -> Sequence[ColumnElement[bool]]:
     free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until <= now)
     return UNDELIVERED, deliveries.c.due_at <= now, free
@@ -304,7 +352,8 @@ def _waiting(traffic: Traffic) -> ColumnElement[bool]:
 
 
 def _may_be_sent(traffic: Traffic) -> Sequence[ColumnElement[bool]]:
-    kept_waiting = and_(webhooks.c.failing_since.is_not(None), webhooks.c.id.in_(traffic.busy))
+    one_at_a_time = or_(webhooks.c.failing_since.is_not(None), webhooks.c.rules.is_not(None))
+    kept_waiting = and_(one_at_a_time, webhooks.c.id.in_(traffic.busy))
     return (
         webhooks.c.active,
         webhooks.c.owner.not_in(traffic.owners),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, literal_column, or_, select, update
 
 from crawlyard.core.events.event import Event
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
@@ -26,9 +26,10 @@ class WebhookStore(StorePart):
         """Add a new webhook and the event; it gets the events that are written after that one.
 
         Raises:
-            Conflict: the id is taken.
+            Conflict: the id is taken, or its owner has a channel of that name.
         """
-        add_row(conn, webhooks, WEBHOOKS.row(webhook) | {"since_seq": 0}, "a webhook")
+        label = "a notification channel" if webhook.name else "a webhook"
+        add_row(conn, webhooks, WEBHOOKS.row(webhook) | {"since_seq": 0}, label)
         add_events(conn, [event])
         _from_now_on(conn, webhook.id)
 
@@ -62,7 +63,10 @@ class WebhookStore(StorePart):
     @reads
     def find(self, conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that match *query*, newest first."""
-        filters = equal((webhooks.c.owner, query.owner))
+        filters = equal((webhooks.c.owner, query.owner), (webhooks.c.name, query.name))
+        if query.channels is not None:
+            named = webhooks.c.name != literal_column("''")
+            filters.append(named if query.channels else ~named)
         if query.job_id is not None:
             none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
             filters.append(of_job if query.job_id else none)
@@ -133,8 +137,8 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
     return more
 
 
-_RESET = {"failing_since": None, "failures": 0}
-_SETTLED = tuple(_RESET)  # written by `settle`, which doesn't change the version
+_RESET = {"failing_since": None, "failures": 0, "failing": "{}"}
+_SETTLED = tuple(_RESET)  # written by `settle` and `fan_out`, which don't change the version
 
 
 def _delete_deliveries(conn: Connection, webhook_id: str, version: int) -> bool:

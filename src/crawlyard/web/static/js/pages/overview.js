@@ -77,7 +77,10 @@ async function figures() {
   const sum = (name) => hostList.items.reduce((total, host) => total + host[name], 0);
   tell({ ...stats.cards, period, held: slow.length, failing: stats.failing_hosts.length, flying: sum("in_flight"), allowed: sum("at_once") });
   trends(stats, course, ms);
-  if (view.empty) tell({ silent: !(await get("/webhooks?limit=1")).items.length });
+  if (view.empty) {
+    const lists = await Promise.all(["/notifications?limit=1", "/webhooks?limit=1"].map(get));
+    tell({ silent: lists.every(({ items }) => !items.length) });
+  }
 }
 
 const PER = { 1: "hour", 6: "6 hours", 24: "day" };

@@ -5,6 +5,12 @@ import { list } from "../parts/declarative.js";
 
 const past = (when) => when && Date.parse(when) < Date.now();
 const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer: "token" };
+const withStatus = (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" });
+const withAnswer = (delivery) => {
+  const last = delivery.attempts.at(-1);
+  return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
+};
+const OF = { deliveries: "webhook", messages: "channel" }; // lists of the record that the address names
 const names = new Map(); // of schedules and templates, by id
 const issued = (item) => {
   const is = item.revoked_at ? "revoked" : past(item.expires_at) ? "expired" : "on";
@@ -16,11 +22,10 @@ const VIEWS = {
     const [place, target] = trigger.schedule_id ? ["schedules", trigger.schedule_id] : ["templates", trigger.template_id];
     return { ...issued(trigger), place, target, starts: names.get(target) ?? `A ${place.slice(0, -1)}` };
   },
-  webhooks: (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" }),
-  deliveries: (delivery) => {
-    const last = delivery.attempts.at(-1);
-    return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
-  },
+  webhooks: withStatus,
+  deliveries: withAnswer,
+  channels: (channel) => ({ ...withStatus(channel), what: channel.on.map((word) => word.replace("_", " ")).join(", ") + (channel.quiet_hours && `; quiet ${channel.quiet_hours} ${channel.zone}`) }),
+  messages: withAnswer,
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
   audit: (entry) => {
     const { name, by, kind, reason, session, section, host } = entry.data;
@@ -36,7 +41,7 @@ for (const place of $("#triggers") ? ["schedules", "templates"] : []) {
   $(`#${place}`).append(...items.map(({ name }) => new Option("", name)));
 }
 for (const root of $$("[data-list][data-own]")) {
-  if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
+  if (OF[root.id] && !new URLSearchParams(location.search).get(OF[root.id])) continue;
   root.hidden = false;
   list(root, { view: VIEWS[root.id] });
 }

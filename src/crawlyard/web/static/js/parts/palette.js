@@ -26,7 +26,7 @@ function commands() {
     ["Go to", [
       ...pages,
       place("Calendar", "/schedules/calendar", "schedules", "Schedules"),
-      ...["Tokens", "Webhooks", "System"].map((name) => place(name, `/settings/${name.toLowerCase()}`, "settings", "Settings")),
+      ...["Tokens", "Notifications", "Webhooks", "System"].map((name) => place(name, `/settings/${name.toLowerCase()}`, "settings", "Settings")),
     ]],
     ["Do", [
       ...commands.filter(([permit]) => may(permit)).map(([, ...command]) => place(...command)),

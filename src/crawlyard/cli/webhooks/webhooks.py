@@ -38,7 +38,7 @@ with lazily():
     from crawlyard.services.webhooks import signing
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.webhooks.answers import DeliveryOut, WebhookOut
+    from crawlyard.core.webhooks.answers import DeliveryOut, NotificationOut, WebhookOut
 
 app = group(
     """Send signed webhooks on events.
@@ -118,8 +118,8 @@ Timestamp = Annotated[str, option(str, "--timestamp", "TEXT", "The webhook-times
 Signature = Annotated[str, option(str, "--signature", "TEXT", "The webhook-signature header.")]
 
 
-def state(webhook: "WebhookOut") -> str:
-    """Return the state of a webhook: on, off or failing."""
+def state(webhook: "WebhookOut | NotificationOut") -> str:
+    """Return the state of a webhook or a channel: on, off or failing."""
     if not webhook.active:
         return "off"
     return "on" if webhook.failing_since is None else "failing"
