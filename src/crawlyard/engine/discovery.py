@@ -107,7 +107,8 @@ class Discovery:
         """Return the *urls* that were not offered before, or may be offered again."""
         recent = self._recent
         uncached = [url for url in urls if url not in recent]
-        fps, known_fps, elsewhere = self.keys(uncached), self._known_fps, self._elsewhere
+        fps = self.keys(uncached) if self._spec.ignore_query else fingerprints(uncached)
+        known_fps, elsewhere = self._known_fps, self._elsewhere
         candidates = zip(uncached, fps, strict=True)
         new = [url for url, fp in candidates if fp not in known_fps and fp not in elsewhere]
         if len(recent) > MOST_RECENT:
@@ -123,7 +124,10 @@ class Discovery:
 
         With *again*, a URL that was fetched is accepted once more, under a key of its own.
         """
-        fp = self.key(url, via, source if hop else None, again=again)
+        if again or self._spec.ignore_query:
+            fp = self.key(url, via, source if hop else None, again=again)
+        else:
+            fp = fingerprint(url)
         if self._is_known(fp):
             return "already known"
         target = Target(
