@@ -354,10 +354,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
             secret=True,
         ),
     ] = ""
-    mail_from: Annotated[
-        str,
-        about("The sender of mail, such as crawlyard@example.org."),
-    ] = ""
+    mail_from: Annotated[str, about("The sender of mail, such as crawlyard@example.org.")] = ""
     trusted_proxies: Annotated[
         Networks,
         about(

@@ -113,7 +113,7 @@ async def _tested(stage: Stage) -> None:
 async def test_a_channel_is_created_and_a_test_shows_its_answer(stage: Stage) -> None:
     async with stage.page("/settings/notifications") as page:
         form = page.locator("form[data-send='POST /notifications']")
-        await form.get_by_label("Name").fill("ops")
+        await form.get_by_label("Name", exact=True).fill("ops")
         await form.get_by_label("URL, or mail address").fill(HOOK_URL)
         await form.get_by_role("button", name="Create channel").click()
         await expect(form.locator(".error")).to_contain_text("127.0.0.1 is loopback")

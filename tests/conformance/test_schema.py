@@ -254,6 +254,7 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
         "credentials": with_columns("credentials", lambda _: {"target": None}),
         "deliveries": with_columns("deliveries", lambda _: {"recurrence": "first"}),
         "events": with_columns("events", lambda _: {"address": None}),
+        "new_events": with_columns("new_events", lambda _: {"address": None}),
         "jobs": with_columns("jobs", columns_of_job),
         "run_changes": with_columns("run_changes", lambda _: {"whole_id": None}),
         "shards": [*before["shards"], used | {"job_no": 6, "shard": -1}],

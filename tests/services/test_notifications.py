@@ -257,6 +257,9 @@ class TestDigests:
             assert len(receiver.messages) == 1
             _, digest = await rig.sent(receiver, 2, timedelta(minutes=3))
             await rig.logged(channel, lambda log: all(d.ended_at is not None for d in log))
+            held_until = (await rig.store.webhooks.get(channel.id)).held_until
+            assert held_until is not None
+            assert held_until > rig.clock.now() + 4 * MINUTE
             await rig.ending(name="c")
             await rig.clock.jump(timedelta(minutes=4))
             assert len(receiver.messages) == 2
