@@ -248,7 +248,10 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
     return before | {
         "alembic_version": [{"version_num": SCHEMA}],
         "credentials": with_columns("credentials", lambda _: {"target": None}),
-        "events": with_columns("events", lambda _: {"address": None}),
+        **{
+            name: with_columns(name, lambda _: {"address": None})
+            for name in ("events", "new_events")
+        },
         "jobs": with_columns("jobs", columns_of_job),
         "run_changes": with_columns("run_changes", lambda _: {"whole_id": None}),
         "shards": [*before["shards"], used | {"job_no": 6, "shard": -1}],
