@@ -165,6 +165,7 @@ class _Builder:
             await self._store.schedules.add(schedule, replace(event, data=data))
 
     async def channels(self) -> None:
+        at = self._now - 2 * DAY
         channel = a_webhook(
             id=fixed(CHANNEL),
             url="https://hooks.slack.com/…wXyZ",
@@ -172,10 +173,10 @@ class _Builder:
             name="ops",
             rules=NotificationRules(on=(Occasion.FAILED, Occasion.CHANGED), quiet_hours=_NIGHT),
             events=("job.failed", "job.completed", "run.changed"),
-            created_at=self._now,
-            updated_at=self._now,
+            created_at=at,
+            updated_at=at,
         )
-        event = channel.event(EventName.WEBHOOK_CREATED, self._now, "local")
+        event = channel.event(EventName.WEBHOOK_CREATED, at, "local")
         await self._store.webhooks.add(channel, event)
 
     async def webhooks(self) -> None:
