@@ -110,7 +110,15 @@ async def _tested(stage: Stage) -> None:
         await expect(page.locator("#webhooks .none")).to_be_visible()
 
 
-async def test_a_channel_is_created_and_a_test_shows_its_answer(stage: Stage) -> None:
+async def test_a_channel_is_created_and_a_test_shows_its_answer(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with a_stage(tmp_path, browser, works=("deliverer",)) as stage:
+        await _channel_tested(stage)
+
+
+async def _channel_tested(stage: Stage) -> None:
+    await stage.ask("PUT", "/settings/grants", {"addresses": True})
     async with stage.page("/settings/notifications") as page:
         form = page.locator("form[data-send='POST /notifications']")
         await form.get_by_label("Name", exact=True).fill("ops")
