@@ -13,7 +13,7 @@ from email.message import Message
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import create_server
+from socket import create_connection, create_server
 
 PYTHON = os.environ["PYTHON"]
 DOCS = os.environ["CRAWLYARD_TEST_DOCS"]
@@ -63,9 +63,37 @@ class _Pages(SimpleHTTPRequestHandler):
         pass
 
 
+class _Upstream:
+    """The server behind the proxy, and its outages."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._down_since = 0.0  # 0: it is up
+
+    def answers(self) -> bool:
+        """Return whether the server answers; in an outage, wait for it after the first request.
+
+        Clients repeat a request for 1.5 seconds, and it takes longer to start on a busy machine.
+        """
+        waits = self._down_since > 0
+        while True:
+            try:
+                create_connection(("127.0.0.1", self._port)).close()
+            except OSError:
+                self._down_since = self._down_since or time.monotonic()
+                if not waits or time.monotonic() - self._down_since > 30:
+                    return False
+                time.sleep(0.1)
+            else:
+                self._down_since = 0.0
+                return True
+
+
 def _proxy_to(port: int) -> str:
+    server = _Upstream(port)
+
     class Proxy(BaseHTTPRequestHandler):
-        """Passes requests on, and answers 502 while nothing listens."""
+        """Passes requests on, and answers 502 to the first one while nothing listens."""
 
         protocol_version = "HTTP/1.1"
 
@@ -73,6 +101,8 @@ def _proxy_to(port: int) -> str:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             upstream = HTTPConnection("127.0.0.1", port, timeout=60)
             try:
+                if not server.answers():
+                    raise ConnectionRefusedError
                 upstream.request(self.command, self.path, body, dict(self.headers))
                 answer = upstream.getresponse()
                 status, body, headers = answer.status, answer.read(), answer.headers
