@@ -15,6 +15,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Body, Target, Via
 from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.batch import BatchDraft, Tally
@@ -308,6 +309,7 @@ def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
     draft = BatchDraft(Tally(), Usage())
     start = Start(key="job", usage=Usage(), lastmods=own, lastmods_before=before, part=_AllButOne())
     discovery = Discovery(set(), (), draft, lambda _: None)
+    discovery.adopt(JobSpec(urls=("https://a.example/",)))
     recrawl = Recrawl(start, nothing, SystemClock(), draft, discovery)
     # records of this crawl's hosts are stored with its first batch, unless they are stored already
     assert draft.batch(last=False).lastmods == {"b.example": LastmodRecord(told=3)}

@@ -67,6 +67,7 @@ JOB = Resource(part="jobs", path="jobs", change=lambda n: {"name": f"n{n}"})
 TEMPLATE = Resource(part="templates", path="templates", change=lambda n: {"description": f"d{n}"})
 SCHEDULE = Resource(part="schedules", path="schedules", change=lambda n: {"description": f"d{n}"})
 WEBHOOK = Resource(part="webhooks", path="webhooks", change=lambda n: {"description": f"d{n}"})
+CHANNEL = Resource(part="webhooks", path="notifications", change=lambda n: {"digest_s": 300 + n})
 VIEW = Resource(part="views", path="views", change=lambda n: {"name": f"n{n}"})
 USER = Resource(part="users", path="users", change=lambda n: {"quota": {"running": n}})
 HOST = Resource(part="host_rules", path="hosts", change=lambda n: {"delay_s": 10 + n})
@@ -146,6 +147,16 @@ async def a_webhook(rig: Rig) -> str:
 
 async def a_webhook_that_is_off(rig: Rig) -> str:
     return await create(rig, f"webhooks/{await a_webhook(rig)}/disable", {})
+
+
+async def a_channel(rig: Rig) -> str:
+    count = len((await rig.get("notifications")).json()["items"])
+    body = {"name": f"c{count}", "kind": "discord", "to": HOOK}
+    return await create(rig, "notifications", body)
+
+
+async def a_channel_that_is_off(rig: Rig) -> str:
+    return await create(rig, f"notifications/{await a_channel(rig)}/disable", {})
 
 
 async def a_view(rig: Rig) -> str:
@@ -233,6 +244,11 @@ ROWS = (
     VersionedOperation("POST /webhooks/{webhook_id}/rotate", WEBHOOK, a_webhook),
     VersionedOperation("POST /webhooks/{webhook_id}/enable", WEBHOOK, a_webhook_that_is_off),
     VersionedOperation("POST /webhooks/{webhook_id}/disable", WEBHOOK, a_webhook),
+    VersionedOperation("PATCH /notifications/{ref}", CHANNEL, a_channel, {"on": ["failed"]}),
+    VersionedOperation("DELETE /notifications/{ref}", CHANNEL, a_channel),
+    VersionedOperation("POST /notifications/{ref}/test", CHANNEL, a_channel),
+    VersionedOperation("POST /notifications/{ref}/enable", CHANNEL, a_channel_that_is_off),
+    VersionedOperation("POST /notifications/{ref}/disable", CHANNEL, a_channel),
     VersionedOperation("PATCH /views/{view_id}", VIEW, a_view, {"query": "state:running"}),
     VersionedOperation("DELETE /views/{view_id}", VIEW, a_view),
     VersionedOperation("PATCH /users/{user_id}", USER, a_user, {"role": "viewer"}),

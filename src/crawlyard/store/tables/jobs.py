@@ -389,7 +389,7 @@ events = Table(
 Index("events_subject", events.c.subject, events.c.seq)
 Index("events_owner", events.c.owner, events.c.seq)
 AUDITED = events.c.address.is_not(None)
-Index("events_audit", events.c.seq, sqlite_where=AUDITED, postgresql_where=AUDITED)
+Index("events_audit", events.c.seq, sqlite_where=AUDITED)
 
 # On Postgres, events are added here, and moved to `events` by readers: numbers that were
 # given before the commit would not follow the order of commits.
