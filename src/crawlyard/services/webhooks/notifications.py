@@ -53,8 +53,8 @@ _SHOWN = 4  # characters of a URL
 
 _EXAMPLE = {
     "name": "ops",
-    "kind": "slack",
-    "to": "https://hooks.slack.com/services/T000/B000/XXXX",
+    "kind": "ntfy",
+    "to": "https://hooks.example.org/crawls",
     "on": ["failed", "logged_out"],
 }
 
