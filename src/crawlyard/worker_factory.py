@@ -80,7 +80,7 @@ class WorkerFactory:
         settings = self._settings
         poster = webhook_post.Poster(settings.user_agent, ca_file=settings.ca_file)
         server = None
-        if settings.smtp_url:
+        if settings.smtp_url and settings.mail_from:
             server = mail_post.MailServer(
                 url=settings.smtp_url, sender=settings.mail_from, ca_file=settings.ca_file
             )

@@ -200,3 +200,14 @@ async def test_an_address_with_a_line_break_is_refused() -> None:
     for address in ("a@example.org\r\nBcc: b@example.org", "a@example.org, b@example.org", "ops"):
         with pytest.raises(Invalid, match="expected one mail address"):
             await rig.create(address)
+
+
+async def test_a_channel_for_mail_needs_a_server_and_a_sender() -> None:
+    rig = MailRig(25, None)
+    services = yard_of(rig.store, rig.clock).services
+    for missing in ({"smtp_url": "smtp://127.0.0.1"}, {"mail_from": SENDER}):
+        services.settings = services.settings.with_values(
+            **{"smtp_url": "", "mail_from": "", **missing}
+        )
+        with pytest.raises(Invalid, match="an admin sets smtp_url and mail_from"):
+            await Notifications(services, LOCAL).create("ops", "mail", "ops@example.org")

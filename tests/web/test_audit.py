@@ -7,6 +7,7 @@ from io import StringIO
 from typing import Any
 
 from crawlyard.core.access.user import LOCAL, Permit, Role
+from crawlyard.core.events.event import RESERVED_ACTORS
 from tests.conformance.steps import claimed, ended
 from tests.web.rig import URL, Rig, problem
 
@@ -47,6 +48,15 @@ async def test_what_no_user_caused_is_left_out(rig: Rig) -> None:
     events = (await rig.get(f"events?subject={job['id']}")).json()["items"]
     assert {event["name"] for event in events} > {"job.completed"}
     assert "address" not in events[0]
+
+
+async def test_no_user_can_act_under_a_name_that_is_left_out(rig: Rig) -> None:
+    for name in RESERVED_ACTORS:
+        answer = await rig.post("users", {"id": name})
+        assert answer.status_code == 422, name
+        assert name in answer.text
+
+    await rig.user("janitors")
 
 
 async def test_a_sign_in_is_recorded_with_its_credential(rig: Rig) -> None:

@@ -54,7 +54,7 @@ class NearSurface(Surface):
     async def digest(self, data: bytes) -> str:
         """Return a hash of *data* under the key of the instance, the same on all its servers.
 
-        Who does not have the key cannot check a guess of the data.
+        Without the key, a guess of the data cannot be checked.
         """
         services, *_ = self._arguments
         return (await services.seal()).digest(data)

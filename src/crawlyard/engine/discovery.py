@@ -161,10 +161,10 @@ class Discovery:
         """Return the key of a URL, to which *source* redirects; *again*: of its second visit."""
         if again:
             return fingerprint(f"{url}#again")  # canonical URLs have no fragment
-        is_one_of_many = self._spec.ignore_query and via is not Via.SITEMAP  # they are no pages
-        if is_one_of_many and source and without_query(source.url) == without_query(url):
+        ignore_query = self._spec.ignore_query and via is not Via.SITEMAP  # a sitemap is no page
+        if ignore_query and source and without_query(source.url) == without_query(url):
             return fingerprint(f"{url}#redirect")  # the key of the page is that of the source
-        return page_key(url, ignore_query=is_one_of_many)
+        return page_key(url, ignore_query=ignore_query)
 
     def _is_checked(self, url: str, via: Via) -> bool:
         """Return whether to request a URL out of scope; count the links among them."""

@@ -94,7 +94,9 @@ def _languages(location: dict[str, Any]) -> Form:
 def _modes(values: list[str]) -> Form:
     for mode in values:
         if mode != GIT_DIFF:
-            raise ValueError(f"{GIT_DIFF}; json needs a language model, which this server has not")
+            raise ValueError(
+                f"{GIT_DIFF}; json needs a language model, which this server does not have"
+            )
     return {"tags": [format_tag(GIT_DIFF)] if values else []}
 
 

@@ -18,11 +18,6 @@ _EVENTS = {
 }
 """Events of a job for each word of a request; all of them if it names none."""
 
-_REASONS = {
-    "headers": "not supported; a receiver verifies X-Firecrawl-Signature instead",
-    "events": "page is not supported: a message has at most 20 kB; read the documents of the job",
-}
-
 
 def webhooks_of(request: Request, options: dict[str, Any], messages: MessageFormat) -> Form:
     """Remove the webhook from *options*, and return it as a field of a job.
@@ -40,12 +35,14 @@ def webhooks_of(request: Request, options: dict[str, Any], messages: MessageForm
     for name in webhook.keys() - {"url", "events", "metadata", "headers"}:
         raise Invalid(f"webhook.{name}", "not supported by this server; leave it out")
     if webhook.get("headers"):
-        raise Invalid("webhook.headers", _REASONS["headers"])
+        message = "not supported; a receiver verifies X-Firecrawl-Signature instead"
+        raise Invalid("webhook.headers", message)
     words = webhook.get("events") or list(_EVENTS)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Invalid("webhook.events", f"expected a list of words, got {words!r:.80}")
     if "page" in words:
-        raise Invalid("webhook.events", _REASONS["events"])
+        message = "page is not supported: no message has documents; read those of the job"
+        raise Invalid("webhook.events", message)
     if unknown := [word for word in words if word not in _EVENTS]:
         raise Invalid("webhook.events", f"expected {', '.join(_EVENTS)}, got {unknown[0]!r:.80}")
     receiver = {

@@ -5,12 +5,9 @@ from datetime import datetime
 from typing import Any, Self
 
 from crawlyard.core.answer import Wire
-from crawlyard.core.events.event import Event
+from crawlyard.core.events.event import RESERVED_ACTORS, UNKNOWN, Event
 
-UNKNOWN = "unknown"
-"""The actor of an event about a credential that belongs to no user."""
-
-_MACHINES = frozenset({"scheduler", "janitor", "webhooks"})
+_MACHINES = RESERVED_ACTORS - {UNKNOWN}
 
 
 class AuditOut(Wire, frozen=True, kw_only=True):

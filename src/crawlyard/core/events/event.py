@@ -12,8 +12,14 @@ from msgspec import Struct, field
 from crawlyard.core.access.user import Permit
 from crawlyard.core.fields import HIDDEN
 
-SCHEDULER = "scheduler"
-"""The actor of changes that the server makes to schedules."""
+SCHEDULER, JANITOR, SENDER = "scheduler", "janitor", "webhooks"
+"""The actors of changes to schedules, by retention, and after deliveries, that no user makes."""
+
+UNKNOWN = "unknown"
+"""The actor of an event about a credential that belongs to no user."""
+
+RESERVED_ACTORS = frozenset({SCHEDULER, JANITOR, SENDER, UNKNOWN})
+"""Ids that no user may have. The actors of workers have a colon, which no id has."""
 
 
 class EventName(StrEnum):

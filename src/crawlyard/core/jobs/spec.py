@@ -543,6 +543,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_anchors: Annotated[
         bool, about("store the ids of elements, to check fragments", label="Keep ids of elements")
     ] = False
+
     retention_s: Annotated[
         Seconds | None,
         about(
@@ -569,7 +570,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             yield partial(check_worker_tags, "worker_tags", self.worker_tags)
         if self.unique_key is not None:
             yield partial(check_unique_key, self.unique_key)
-        yield partial(check_channel_names, self.notify)
+        if self.notify:
+            yield partial(check_channel_names, self.notify)
         if self.since is not None:
             yield partial(check_earlier_job, self.since)
         if not self.render or self.actions or self.screenshot is not ScreenshotChoice.OFF:

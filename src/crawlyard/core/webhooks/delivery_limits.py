@@ -14,7 +14,7 @@ class DeliveryRoom(Struct, frozen=True, kw_only=True):
     in_all: int = 256
     of_owner: int = 64  # to any number of receivers, so that other owners have room
     to_receiver: int = 4  # one host and port, for any number of webhooks
-    to_failing: int = 1  # to one failing webhook, to find out whether it responds again, or channel
+    to_failing: int = 1  # to one webhook that is failing, or one channel
 
 
 DEFAULT_ROOM = DeliveryRoom()
@@ -57,7 +57,7 @@ class Traffic:
 
     @property
     def busy(self) -> list[str]:
-        """Ids of the webhooks that get no further message if they are failing, or for people."""
+        """Ids of the webhooks that get no further message if they get `one_at_a_time`."""
         return _at_least(self._room.to_failing, self._to_webhook)
 
     def take(self, webhook: Webhook) -> bool:

@@ -20,8 +20,8 @@ DIGEST_S = 300.0
 LEAST_DIGEST_S = 10.0
 MOST_DIGEST_S = 86_400.0
 
-MOST_LINES = 1_000
-"""Failing schedules and names that a channel remembers: at most 60 kB."""
+MOST_SERIES = 1_000
+"""Failing series of jobs that a channel remembers: at most 60 kB."""
 
 MOST_IN_DIGEST = 500
 
@@ -138,8 +138,8 @@ def is_success(event: Event) -> bool:
     return event.name is EventName.COMPLETED and occasion_of(event) is None
 
 
-def line_key(event: Event) -> str:
-    """Return a key of the schedule of a job, else of its name; empty if it has neither."""
+def series_key(event: Event) -> str:
+    """Return a key of the series of a job: its schedule, else its name; empty if it has neither."""
     schedule, name = event.data.get("schedule_id"), event.data.get("name")
     if event.job_id is None:
         return ""
@@ -147,20 +147,20 @@ def line_key(event: Event) -> str:
 
 
 def recur(failing: Mapping[str, int], event: Event) -> tuple[Mapping[str, int], Recurrence | None]:
-    """Return the failures in a row by line after *event*, and its recurrence.
+    """Return the failures in a row by series after *event*, and its recurrence.
 
     The recurrence is ``None`` if the event is not sent: a third failure in a row, or a success
     that follows a success.
     """
-    line = line_key(event)
-    before = failing.get(line, 0)
+    series = series_key(event)
+    before = failing.get(series, 0)
     if is_success(event):
         if not before:
             return failing, None
-        return {key: n for key, n in failing.items() if key != line}, Recurrence.OVER
-    if occasion_of(event) not in FAILURES or not line:
+        return {key: n for key, n in failing.items() if key != series}, Recurrence.OVER
+    if occasion_of(event) not in FAILURES or not series:
         return failing, Recurrence.FIRST
     if before >= 2:  # the second one is the last that is sent
         return failing, None
-    recent = dict(list(failing.items())[-MOST_LINES + 1 :])
-    return recent | {line: before + 1}, Recurrence.AGAIN if before else Recurrence.FIRST
+    recent = dict(list(failing.items())[-MOST_SERIES + 1 :])
+    return recent | {series: before + 1}, Recurrence.AGAIN if before else Recurrence.FIRST

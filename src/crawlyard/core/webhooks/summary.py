@@ -14,8 +14,8 @@ from crawlyard.core.webhooks.notifications import (
     Occasion,
     Recurrence,
     is_success,
-    line_key,
     occasion_of,
+    series_key,
 )
 from crawlyard.core.words import REASONS
 
@@ -47,7 +47,7 @@ class SummaryItem(Struct, frozen=True, kw_only=True):
     title: str
     where: str = ""
     why: str = ""
-    todo: str = ""
+    advice: str = ""
     url: str = ""  # of its page in the dashboard
     kind: Occasion | None = None  # None: good news
 
@@ -55,7 +55,7 @@ class SummaryItem(Struct, frozen=True, kw_only=True):
     def lines(self) -> tuple[str, ...]:
         """The lines below the title, without the link."""
         place = " · ".join(part for part in (self.where, self.why) if part)
-        return tuple(line for line in (place, self.todo) if line)
+        return tuple(line for line in (place, self.advice) if line)
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -76,8 +76,8 @@ def summarize(entries: Sequence[NotifiedEvent], public_url: str = "") -> Summary
     times: Counter[str] = Counter()
     for entry in entries:
         changed = occasion_of(entry.event) is Occasion.CHANGED
-        line = line_key(entry.event) or entry.event.subject
-        key = f"{line} {changed} {entry.event.name.kind}"
+        series = series_key(entry.event) or entry.event.subject
+        key = f"{series} {changed} {entry.event.name.kind}"
         latest.pop(key, None)  # the order is that of the last events
         latest[key] = entry
         times[key] += occasion_of(entry.event) in FAILURES
@@ -118,13 +118,13 @@ def _item(entry: NotifiedEvent, times: int, public_url: str) -> SummaryItem:
         title=f"{name} {_verb(entry, times)}",
         where="" if entry.host == name else entry.host,
         why=reason,
-        todo=_todo(event),
+        advice=_advice(event),
         url=public_url + path if public_url and path else "",
         kind=occasion,
     )
     match event.name:
         case EventName.WEBHOOK_TEST:
-            return replace(item, title="Test message from Crawlyard", why="", todo=_TESTED)
+            return replace(item, title="Test message from Crawlyard", why="", advice=_TESTED)
         case EventName.RUN_CHANGED:
             return replace(item, why=_changes(data))
         case EventName.SCHEDULE_PAUSED | EventName.WEBHOOK_DISABLED:
@@ -163,12 +163,12 @@ _VERBS_OF_EVENTS: Mapping[EventName, str] = {
 }
 
 
-def _todo(event: Event) -> str:
-    todo = _TODO_OF_EVENTS.get(event.name) or _TODO.get(occasion_of(event), "")
-    return todo.format(id=event.subject, base=event.data.get("base_id"))
+def _advice(event: Event) -> str:
+    advice = _ADVICE_OF_EVENTS.get(event.name) or _ADVICE.get(occasion_of(event), "")
+    return advice.format(id=event.subject, base=event.data.get("base_id"))
 
 
-_TODO: Mapping[Occasion | None, str] = {
+_ADVICE: Mapping[Occasion | None, str] = {
     Occasion.FAILED: "See its errors: crawlyard jobs errors {id}",
     Occasion.STOPPED: "See its errors: crawlyard jobs errors {id}",
     Occasion.LOGGED_OUT: "Log in again (crawlyard sessions login), "
@@ -176,7 +176,7 @@ _TODO: Mapping[Occasion | None, str] = {
     Occasion.CHANGED: "See the changes: crawlyard diff {base} {id}",
     Occasion.ATTENTION: "Remove the cause, then: crawlyard jobs resume {id}",
 }
-_TODO_OF_EVENTS: Mapping[EventName, str] = {
+_ADVICE_OF_EVENTS: Mapping[EventName, str] = {
     EventName.EXPIRING: "To continue it: crawlyard jobs resume {id}",
     EventName.SCHEDULE_PAUSED: "Remove the cause, then: crawlyard schedules resume {id}",
     EventName.WEBHOOK_DISABLED: "Check the receiver, then: crawlyard webhooks enable {id}",

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
-from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.events.event import SENDER, Event, EventName
 from crawlyard.core.fields import HIDDEN, OptionRecord, Panel, about, answer_name
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import count_noun
@@ -59,9 +59,6 @@ ROTATION = timedelta(hours=24)
 BY_HAND = "switched off by "
 """The beginning of the reason if a user disabled the webhook."""
 
-SENDER = "webhooks"
-"""The actor of changes caused by deliveries."""
-
 MAX_PATTERNS = 100
 _LONGEST_PATTERN = 64
 MAX_DESCRIPTION = 500
@@ -82,7 +79,7 @@ PAYLOAD_VERSION = 1
 
 
 class MessageFormat(StrEnum):
-    """Receivers that need messages of their own shape."""
+    """Kinds of receivers, each with headers and a body of its own."""
 
     STANDARD = auto()  # Standard Webhooks: signed JSON
     # for people: see `NotificationRules`

@@ -87,7 +87,7 @@ class AuditLog(Noun):
         try:
             names = match_names(words_of(terms.get("action", EVERYTHING)))
         except Invalid as error:
-            raise Invalid("action", str(error).partition(": ")[2]) from None
+            raise Invalid("action", error.message) from None
         return EventQuery(
             subject=terms.get("subject"),
             actor=self._actor.id if actor == "me" else actor,

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.audit import UNKNOWN
 from crawlyard.core.access.credential import (
     LINK_LASTS,
     SECRET_BYTES,
@@ -18,7 +17,7 @@ from crawlyard.core.access.credential import (
     digest_of,
     kind_of,
 )
-from crawlyard.core.events.event import Event, EventName, request_address
+from crawlyard.core.events.event import UNKNOWN, Event, EventName, request_address
 from crawlyard.errors import Conflict, StoreUnavailable, Unauthenticated
 from crawlyard.ids import new_id
 from crawlyard.store.queries import Proof

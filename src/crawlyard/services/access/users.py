@@ -17,8 +17,8 @@ from crawlyard.core.endpoints.endpoint import (
     endpoint,
     make_slice,
 )
-from crawlyard.core.events.event import Event, EventName
-from crawlyard.errors import IllegalMove, NotFound, check_version
+from crawlyard.core.events.event import RESERVED_ACTORS, Event, EventName
+from crawlyard.errors import IllegalMove, Invalid, NotFound, check_version
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import retry_on_race
 
@@ -82,6 +82,8 @@ class Users(Noun):
             Conflict: a user has that id already.
         """
         self._check_admin()
+        if id in RESERVED_ACTORS:
+            raise Invalid("id", f"{id} stands for Crawlyard itself in events; choose another id")
         now = self._services.clock.now()
         user = User(id=id, role=role, quota=quota.quota, created_at=now, updated_at=now)
         event = _user_event(EventName.USER_CREATED, user, self._actor)

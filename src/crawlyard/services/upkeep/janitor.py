@@ -12,7 +12,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.policy import RETENTIONS, SectionName, days_of
 from crawlyard.core.access.user import day_of
 from crawlyard.core.endpoints.idempotency import REPLIES_LAST
-from crawlyard.core.events.event import EventName
+from crawlyard.core.events.event import JANITOR, EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, PausingStep, StateReason, due_step, ends_at, notice
 from crawlyard.core.purge_result import PurgeResult
@@ -22,9 +22,6 @@ from crawlyard.services.workers.reporting import FORGOTTEN_AFTER
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from crawlyard.store.upkeep import UpkeepStore
-
-NAME = "janitor"
-"""The actor in the janitor's events."""
 
 SWEEP_EVERY = timedelta(minutes=10)
 _SOONEST = timedelta(seconds=1)
@@ -185,12 +182,12 @@ class Janitor:
             # warn at the same time, one gets a conflict.
             changed = replace(job, version=job.version + 1)
             end = ends_at(job.since, ttl, now).isoformat()
-            event = changed.event(EventName.EXPIRING, now, NAME, expires_at=end)
+            event = changed.event(EventName.EXPIRING, now, JANITOR, expires_at=end)
         else:
             changed, event = job.apply_move(
                 Move.CANCEL,
                 now,
-                actor=NAME,
+                actor=JANITOR,
                 reason=StateReason.PAUSED_TOO_LONG,
                 detail=f"paused since {job.since:%Y-%m-%d %H:%M} UTC",
             )
@@ -217,7 +214,7 @@ class Janitor:
             freed += await purge_all(self._store.upkeep, self._clock)
 
     async def _delete(self, job: Job, now: datetime) -> bool:
-        event = job.event(EventName.DELETED, now, NAME, detail="its retention is over")
+        event = job.event(EventName.DELETED, now, JANITOR, detail="its retention is over")
         try:
             await self._store.jobs.delete(job.id, job.version, event)
         except Conflict:

@@ -325,7 +325,8 @@ class Notifications(Noun):
         return replace(checked, url=masked, sealed=seal.seal(checked.url.encode()))
 
     def _mailto(self, address: str) -> str:
-        if not self._services.settings.smtp_url:
+        settings = self._services.settings
+        if not (settings.smtp_url and settings.mail_from):
             raise Invalid("kind", "mail is not set up: an admin sets smtp_url and mail_from")
         if _ADDRESS.fullmatch(address) is None:
             raise Invalid("to", "expected one mail address, such as ops@example.org")

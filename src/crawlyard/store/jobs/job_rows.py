@@ -306,10 +306,8 @@ def add_events(conn: Connection, events: Sequence[Event]) -> None:
         note_receipt(conn, receipts.scalars().all()[0])
     else:
         run_each(conn, _INSERT_EVENTS, rows)
-    for event in events:
-        if "group_id" in event.data:
-            add_events(conn, groups.end_groups(conn, events))
-            break
+    if any("group_id" in event.data for event in events):
+        add_events(conn, groups.end_groups(conn, events))
 
 
 @cache
