@@ -33,6 +33,7 @@ async def test_a_webhook_is_a_receiver_of_the_job(bridged: Rig) -> None:
     }.items():
         receiver = await _receiver_of(bridged, path, RECEIVER)
         assert (receiver.url, receiver.format) == (RECEIVER, messages)
+        assert receiver.pages
         assert receiver.events == (
             "job.started",
             "job.completed",
@@ -42,11 +43,11 @@ async def test_a_webhook_is_a_receiver_of_the_job(bridged: Rig) -> None:
         assert receiver.secret == secret_of(bridged.secrets[LOCAL.id])
         receiver = await _receiver_of(bridged, path, whole)
         assert (receiver.metadata, receiver.events) == ({"a": "b"}, ("job.failed", "job.cancelled"))
+        assert not receiver.pages
 
 
 async def test_what_a_receiver_would_not_get_is_refused_by_name(bridged: Rig) -> None:
     for name, webhook in {
-        "webhook.events: page": {"url": RECEIVER, "events": ["completed", "page"]},
         "webhook.events: expected": {"url": RECEIVER, "events": ["ended"]},
         "webhook.headers: not supported": {"url": RECEIVER, "headers": {"X-A": "1"}},
         "webhook.retries: not supported": {"url": RECEIVER, "retries": 2},

@@ -32,7 +32,7 @@ with lazily():
     )
     from crawlyard.store.schedules import schedules, ticks
     from crawlyard.store.search import index, search
-    from crawlyard.store.webhooks import deliveries, webhooks
+    from crawlyard.store.webhooks import deliveries, page_deliveries, webhooks
 
 P = TypeVar("P", bound=StorePart)
 
@@ -78,6 +78,7 @@ class Store:
     ticks = _Part(lambda: ticks.TickStore)
     webhooks = _Part(lambda: webhooks.WebhookStore)
     deliveries = _Part(lambda: deliveries.DeliveryStore)
+    page_deliveries = _Part(lambda: page_deliveries.PageDeliveryStore)
     users = _Part(lambda: users.UserStore)
     credentials = _Part(lambda: users.CredentialStore)
     keys = _Part(lambda: keys.KeyStore)

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from crawlyard.api.near import NearSurface
 from crawlyard.bridges.firecrawl.changes import ChangeTracker
-from crawlyard.bridges.firecrawl.options import CHANGES, SCREENSHOT
+from crawlyard.bridges.firecrawl.options import CHANGES, SCREENSHOT, formats_in
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.errors import NotFound
@@ -47,6 +47,20 @@ async def documents_of(
             return documents, str(pages.items[len(documents) - 1].id)
         documents.append(document)
     return documents, pages.next_cursor
+
+
+async def page_document(yard: NearSurface, job_id: str, page_id: int) -> dict[str, Any] | None:
+    """Return a page of a job as a document, ``None`` if it is gone."""
+    try:
+        job = await yard.jobs.get(job_id)
+        pages = await yard.results.pages(
+            job_id, include=("text",), limit=1, cursor=str(page_id - 1), status=ANSWERED
+        )
+    except NotFound:
+        return None
+    if not pages.items or pages.items[0].id != page_id:
+        return None
+    return await document_of(yard, job_id, pages.items[0], formats_in(job.spec.tags))
 
 
 async def document_of(

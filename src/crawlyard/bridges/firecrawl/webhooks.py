@@ -11,8 +11,10 @@ from crawlyard.bridges.firecrawl.options import Form
 from crawlyard.core.webhooks.webhook import MessageFormat
 from crawlyard.errors import Invalid
 
+_PAGE = "page"
 _EVENTS = {
     "started": ("job.started",),
+    _PAGE: (),
     "completed": ("job.completed",),
     "failed": ("job.failed", "job.cancelled"),
 }
@@ -40,9 +42,6 @@ def webhooks_of(request: Request, options: dict[str, Any], messages: MessageForm
     words = webhook.get("events") or list(_EVENTS)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Invalid("webhook.events", f"expected a list of words, got {words!r:.80}")
-    if "page" in words:
-        message = "page is not supported: no message has documents; read those of the job"
-        raise Invalid("webhook.events", message)
     if unknown := [word for word in words if word not in _EVENTS]:
         raise Invalid("webhook.events", f"expected {', '.join(_EVENTS)}, got {unknown[0]!r:.80}")
     receiver = {
@@ -50,6 +49,7 @@ def webhooks_of(request: Request, options: dict[str, Any], messages: MessageForm
         "events": [name for word in words for name in _EVENTS[word]],
         "metadata": webhook.get("metadata") or {},
         "format": messages.value,
+        "pages": _PAGE in words,
         "secret": secret_of(request.headers["authorization"].partition(" ")[2].strip()),
     }
     return {"webhooks": [receiver]}

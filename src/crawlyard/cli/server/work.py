@@ -11,13 +11,16 @@ from msgspec import Struct
 
 from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-# help needs neither
+# help needs none of them, and few instances send pages
 with lazily():
+    from crawlyard.api import near
+    from crawlyard.bridges.firecrawl import documents
     from crawlyard.cli import signals
     from crawlyard.cli.server import metrics, processes
 if TYPE_CHECKING:
@@ -145,7 +148,7 @@ class Beside(Struct, frozen=True, kw_only=True):
         """Return the services to run, by name; operations and jobs always run."""
         every: tuple[tuple[bool, str, Service], ...] = (
             (self.scheduler, "scheduler", yard.scheduler.run),
-            (self.webhooks, "webhooks", yard.deliverer.run),
+            (self.webhooks, "webhooks", partial(_deliver, yard)),
             (self.janitor, "janitor", yard.janitor.run),
             (self.janitor and yard.settings.search_index, "search index", yard.indexer.run),
             (True, "operations", yard.operations.run),
@@ -164,6 +167,19 @@ class Beside(Struct, frozen=True, kw_only=True):
         return tuple(
             word for word, is_on in zip(processes.NO_SERVICES, switches, strict=True) if not is_on
         )
+
+
+async def _deliver(yard: "Yard", *, drain: bool = False) -> None:
+    """Deliver webhooks, with pages as the bridges have them."""
+    yard.deliverer.documents = partial(_read_document, yard)
+    await yard.deliverer.run(drain=drain)
+
+
+async def _read_document(
+    yard: "Yard", owner: str, job_id: str, page_id: int
+) -> Mapping[str, Any] | None:
+    surface = near.NearSurface(yard.services, Actor(id=owner))
+    return await documents.page_document(surface, job_id, page_id)
 
 
 async def run_worker(
@@ -261,11 +277,11 @@ async def _drain(
     if worker.stopped:
         return
     if beside.webhooks and stop.first is None:
-        await _unless_stopped(yard.deliverer.run(drain=True), stop)
+        await _unless_stopped(_deliver(yard, drain=True), stop)
     if beside.janitor and stop.first is None:
         await _unless_stopped(_sweep(session), stop)
     if beside.janitor and beside.webhooks and stop.first is None:
-        await _unless_stopped(yard.deliverer.run(drain=True), stop)
+        await _unless_stopped(_deliver(yard, drain=True), stop)
     if beside.janitor and session.settings.search_index and stop.first is None:
         await _unless_stopped(yard.indexer.catch_up(), stop)
 

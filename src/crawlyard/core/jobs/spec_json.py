@@ -139,6 +139,7 @@ _HOOK: Mapping[str, Callable[[object], Any]] = {
     "secret": text,
     "metadata": _object,
     "format": _word(JOB_FORMATS),
+    "pages": boolean,
 }
 
 
@@ -172,6 +173,7 @@ def _webhook_form(hook: JobWebhook) -> object:
         "secret": hook.secret,
         "metadata": hook.metadata,
         "format": hook.format.value,
+        "pages": hook.pages,
     }
 
 

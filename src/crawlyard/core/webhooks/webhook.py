@@ -100,6 +100,12 @@ JOB_FORMATS = (
 )
 """Formats of messages to the webhooks of a job."""
 
+PAGE_FORMATS = (MessageFormat.FIRECRAWL_CRAWL, MessageFormat.FIRECRAWL_BATCH)
+"""Formats that have messages for pages."""
+
+PAGE = "page"
+"""The name of the deliveries of pages, beside those of events."""
+
 
 class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     """An endpoint for the events of one job, as requested in its spec.
@@ -116,6 +122,7 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     secret: Annotated[str, HIDDEN] = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
+    pages: bool = False  # also a message for each page: one of `PAGE_FORMATS` only
 
 
 MAX_WEBHOOKS = 10
@@ -171,6 +178,8 @@ class Webhook(Struct, frozen=True, kw_only=True):
     group_id: Annotated[str | None, HIDDEN] = None  # of that job
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
+    # last page of the job that has a delivery; None: it receives no pages, or it has had all
+    page_cursor: Annotated[int | None, HIDDEN] = None
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -314,12 +323,15 @@ class DeliveryAttempt(Struct, frozen=True, kw_only=True):
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """One event for one webhook. Its id is the message id, which is the same at every attempt."""
+    """One event or page for one webhook.
+
+    Its id is the message id, which is the same at every attempt.
+    """
 
     id: str  # msg_…
     no: int  # the store's own key, increasing
     webhook_id: str
-    seq: int  # of the event
+    seq: int  # of the event; of a page, its id below zero
     name: Annotated[str, answer_name("event")]
     state: DeliveryState = DeliveryState.PENDING
     attempts: tuple[DeliveryAttempt, ...] = ()  # oldest first
@@ -327,6 +339,11 @@ class Delivery(Struct, frozen=True, kw_only=True):
     created_at: datetime
     ended_at: datetime | None = None
     recurrence: Annotated[Recurrence, HIDDEN] = Recurrence.FIRST  # of an event for a channel
+
+    @property
+    def page_id(self) -> int | None:
+        """Id of the page that is sent; ``None``: an event is sent."""
+        return -self.seq if self.seq < 0 else None
 
     def record_attempt(
         self, attempt: DeliveryAttempt, *, chance: float, retry_after: timedelta | None = None

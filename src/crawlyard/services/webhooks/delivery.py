@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -33,7 +34,12 @@ from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.lazy import lazily
 from crawlyard.services.access.cookies import Sealer
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.webhooks.formats import FORMATS, OutgoingMessage
+from crawlyard.services.webhooks.formats import (
+    FORMATS,
+    PAGE_ENCODERS,
+    OutgoingMessage,
+    OutgoingPage,
+)
 from crawlyard.store.queries import Claimed
 from crawlyard.store.store import Store
 
@@ -48,6 +54,16 @@ _NOT_YET = timedelta(seconds=5)  # the delay of a message that there was no room
 _log = logging.getLogger(__name__)
 
 
+DocumentReader: TypeAlias = Callable[[str, str, int], Awaitable[Mapping[str, Any] | None]]
+"""Returns a page as a document, given its owner, its job and its id; ``None``: it is gone."""
+
+_MOST_DOCUMENTS = 16
+"""Documents in memory: with messages of 5 MB, these are some 200 MB."""
+
+_PAGES_EVERY_S = 1.0
+"""Shortest interval between searches for new pages while messages are in flight."""
+
+
 class DeliveryOptions(Struct, frozen=True, kw_only=True):
     """Limits on concurrent deliveries, the lease of each, and the base of links in messages."""
 
@@ -59,6 +75,9 @@ class DeliveryOptions(Struct, frozen=True, kw_only=True):
 
 
 DEFAULTS = DeliveryOptions()
+
+Send: TypeAlias = Callable[[Guard], Awaitable[PostResponse]]
+"""Sends a message once."""
 
 
 class Deliverer:
@@ -88,6 +107,10 @@ class Deliverer:
         self._served: dict[str, int] = {}
         self._sealer = Sealer(store, options.secret_key)
         self._last_seq = -1  # seq of the last event that was fanned out
+        self.documents: DocumentReader | None = None  # None: pages wait for another deliverer
+        self._documents = asyncio.Semaphore(_MOST_DOCUMENTS)
+        self._paged_at = -_PAGES_EVERY_S
+        self._mark = 0, frozenset[str]()  # a newest page, and the transactions under way then
 
     async def run(self, *, drain: bool = False) -> None:
         """Deliver until cancelled; deliveries in flight then are sent again later.
@@ -109,6 +132,8 @@ class Deliverer:
     async def _look(self, group: asyncio.TaskGroup) -> tuple[bool, timedelta]:
         """Start what is due; return whether anything was started, and how long to rest."""
         await self._fan_out()
+        if self.documents is not None:
+            await self._fan_out_pages()
         now = self._clock.now()
         traffic = Traffic(self._options.room, self._under_way.values(), self._served)
         due_at = await self._store.deliveries.next_at(now, traffic)
@@ -140,6 +165,21 @@ class Deliverer:
             while await self._store.deliveries.fan_out(self._clock.now()):
                 pass
             self._last_seq = last
+
+    async def _fan_out_pages(self) -> None:
+        """Create deliveries of new pages; on Postgres, once no older page can appear."""
+        started, store = self._clock.monotonic(), self._store.page_deliveries
+        if self._under_way and started - self._paged_at < _PAGES_EVERY_S:
+            return
+        if not await store.expected():
+            return
+        self._paged_at = started
+        newest, writers = await store.newest(), await self._store.page_index.writers()
+        settled = 0 if writers else newest
+        marked, before = self._mark
+        if writers and not before & writers:
+            settled, self._mark = marked, (newest, writers)
+        await store.fan_out(self._clock.now(), settled)
 
     async def _rest(self, at_most: timedelta) -> None:
         """Return once a delivery in flight has ended, or after *at_most*."""
@@ -173,6 +213,10 @@ class Deliverer:
         self, webhook: Webhook, entries: Sequence[tuple[Delivery, Event | None]]
     ) -> None:
         """Send one message about *entries*, which are several only for a channel."""
+        lead = entries[0][0]
+        if lead.page_id is not None:
+            await self._send_attempt(webhook, [lead], partial(self._send_page, webhook, lead))
+            return
         settle, now = self._store.deliveries.settle, self._clock.now()
         outdated = [delivery for delivery, event in entries if event is None]
         for delivery in outdated:
@@ -183,60 +227,71 @@ class Deliverer:
         is_test = current[0][1].name is EventName.WEBHOOK_TEST
         rules = None if is_test else webhook.rules
         quiet_until = None if rules is None else rules.quiet_until(now, zone_of(rules.zone))
+        sent = [delivery for delivery, _ in current]
         if quiet_until is not None:
-            await self._postpone(current, quiet_until)
+            await self._postpone(sent, quiet_until)
             return
+        digest_s = None if rules is None else rules.digest_s
+        send = partial(self._send_event, webhook, current)
+        await self._send_attempt(webhook, sent, send, digest_s)
+
+    async def _send_attempt(
+        self,
+        webhook: Webhook,
+        sent: Sequence[Delivery],
+        send: Send,
+        digest_s: float | None = None,
+    ) -> None:
+        """Send the message about *sent* once, and store the outcome.
+
+        After a success, the next message waits for *digest_s*.
+        """
         # the grant for its addresses may have been withdrawn since it was saved
         closed = await self._policy.withheld(webhook.by_grant)
         guard = Guard(() if closed else webhook.allow_addresses)
+        settle = self._store.deliveries.settle
         try:
-            attempt, retry_after = await self._attempt(webhook, current, guard)
+            attempt, retry_after = await self._attempt(sent[0], partial(send, guard))
         except NotContacted as error:
-            _log.warning("delivery %s waits: %s", current[0][0].id, error)
-            await self._postpone(current, self._clock.now() + _NOT_YET)
+            _log.warning("delivery %s waits: %s", sent[0].id, error)
+            await self._postpone(sent, self._clock.now() + _NOT_YET)
+            return
+        except NotFound:  # a page that was deleted with its job
+            await settle(sent[0], sent[0].give_up(self._clock.now()))
             return
         held_until = None
         if retry_after is not None and not attempt.ok:
             held_until = self._clock.now() + min(retry_after, LONGEST_HOLD)
-        elif rules is not None and attempt.ok:
-            held_until = self._clock.now() + timedelta(seconds=rules.digest_s)
+        elif digest_s is not None and attempt.ok:
+            held_until = self._clock.now() + timedelta(seconds=digest_s)
         chance = self._chance()
-        for delivery, _ in current:
+        for delivery in sent:
             after = delivery.record_attempt(attempt, chance=chance, retry_after=retry_after)
             off = await settle(delivery, after, held_until)
             if off is not None:
                 _log.warning("webhook %s was switched off: %s", webhook.id, off.data["reason"])
 
-    async def _postpone(self, entries: Sequence[tuple[Delivery, Event]], due_at: datetime) -> None:
-        for delivery, _ in entries:
+    async def _postpone(self, waiting: Sequence[Delivery], due_at: datetime) -> None:
+        for delivery in waiting:
             await self._store.deliveries.settle(delivery, replace(delivery, due_at=due_at))
 
     async def _attempt(
-        self, webhook: Webhook, entries: Sequence[tuple[Delivery, Event]], guard: Guard
+        self, delivery: Delivery, send: Callable[[], Awaitable[PostResponse]]
     ) -> tuple[DeliveryAttempt, timedelta | None]:
         """Send a message once; return the attempt, and how long the receiver asked to wait.
 
         Raises:
             NotContacted: the message was not sent.
+            NotFound: the page is gone.
         """
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
-        delivery, event = entries[0]
         try:
-            outgoing = OutgoingMessage(
-                webhook=webhook,
-                delivery=delivery,
-                event=event,
-                now=at,
-                wall=self._clock.wall(),
-                public_url=self._options.public_url,
-                entries=() if webhook.rules is None else await self._with_names(entries),
-            )
-            answer = await self._send(outgoing, guard)
+            answer = await send()
             status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
             asked_s = retry_after_s(answer.retry_after, self._clock.wall())
             wait = None if asked_s is None else timedelta(seconds=asked_s)
-        except NotContacted:
+        except (NotContacted, NotFound, StoreUnavailable):
             raise
         except FetchFailed as failure:
             error = failure.detail
@@ -251,8 +306,20 @@ class Deliverer:
         )
         return attempt, wait
 
-    async def _send(self, outgoing: OutgoingMessage, guard: Guard) -> PostResponse:
-        webhook, url = outgoing.webhook, outgoing.webhook.url
+    async def _send_event(
+        self, webhook: Webhook, entries: Sequence[tuple[Delivery, Event]], guard: Guard
+    ) -> PostResponse:
+        delivery, event = entries[0]
+        outgoing = OutgoingMessage(
+            webhook=webhook,
+            delivery=delivery,
+            event=event,
+            now=self._clock.now(),
+            wall=self._clock.wall(),
+            public_url=self._options.public_url,
+            entries=() if webhook.rules is None else await self._with_names(entries),
+        )
+        url = webhook.url
         if webhook.format is MessageFormat.MAIL:
             server, recipient = self._options.mail, url.removeprefix(MAILTO)
             if server is None:
@@ -263,6 +330,37 @@ class Deliverer:
             url = (await self._sealer.open(webhook.sealed)).decode()
         content = FORMATS[webhook.format](outgoing)
         return await self._poster.post(url, content.headers, content.body, guard)
+
+    async def _send_page(self, webhook: Webhook, delivery: Delivery, guard: Guard) -> PostResponse:
+        """Send a page as a document.
+
+        Raises:
+            NotContacted: pages are read elsewhere, or as many as fit into memory are being sent.
+            NotFound: the page is gone.
+        """
+        if self.documents is None:
+            raise NotContacted("this process reads no documents")
+        try:
+            async with asyncio.timeout(_NOT_YET.total_seconds()):
+                await self._documents.acquire()
+        except TimeoutError:
+            raise NotContacted(f"{_MOST_DOCUMENTS} documents are being sent") from None
+        try:
+            page_id, job_id = delivery.page_id or 0, webhook.job_id or ""
+            document = await self.documents(webhook.owner, job_id, page_id)
+            if document is None:
+                raise NotFound(f"no page {page_id}")
+            outgoing = OutgoingPage(
+                webhook=webhook,
+                delivery=delivery,
+                document=document,
+                now=self._clock.now(),
+                wall=self._clock.wall(),
+            )
+            content = PAGE_ENCODERS[webhook.format](outgoing)
+            return await self._poster.post(webhook.url, content.headers, content.body, guard)
+        finally:
+            self._documents.release()
 
     async def _with_names(
         self, entries: Sequence[tuple[Delivery, Event]]

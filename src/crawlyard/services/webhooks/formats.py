@@ -15,6 +15,7 @@ from msgspec import Struct
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.webhooks.summary import NotifiedEvent, Summary, SummaryItem, summarize
 from crawlyard.core.webhooks.webhook import (
+    PAGE,
     Delivery,
     MessageFormat,
     Webhook,
@@ -73,16 +74,72 @@ def firecrawl(kind: str, outgoing: OutgoingMessage) -> RequestContent:
     }
     if is_failure:
         content["error"] = f"{word}: {event.data['detail'] or event.data['reason']}"[:_MAX_ERROR]
-    body = json.dumps(content, separators=(",", ":")).encode()
-    keys = webhook.signing(outgoing.now)
+    return _signed_for_firecrawl(outgoing, _compact(content))
+
+
+_MAX_ERROR = 2_000  # characters
+
+MAX_DOCUMENT_BODY = 5_000_000
+"""Bytes of a message with a document; the largest parts of a larger document are left out."""
+
+
+class OutgoingPage(Struct, frozen=True, kw_only=True):
+    """A page on its way to a webhook of its job."""
+
+    webhook: Webhook
+    delivery: Delivery
+    document: Mapping[str, Any]  # the page as the format has it
+    now: datetime
+    wall: datetime  # as in `OutgoingMessage`
+
+
+def firecrawl_page(kind: str, outgoing: OutgoingPage) -> RequestContent:
+    """Return JSON as Firecrawl's API sends it about a page of a *kind* of job."""
+    webhook = outgoing.webhook
+    content = {
+        "success": True,
+        "type": f"{kind}.{PAGE}",
+        "id": webhook.job_id,
+        "webhookId": outgoing.delivery.id,
+        "data": [outgoing.document],
+        "metadata": dict(webhook.metadata),
+    }
+    body = _compact(content)
+    if len(body) > MAX_DOCUMENT_BODY:
+        excess = len(body) - MAX_DOCUMENT_BODY
+        body = _compact(content | {"data": [_without_largest(outgoing.document, excess)]})
+    return _signed_for_firecrawl(outgoing, body)
+
+
+def _without_largest(document: Mapping[str, Any], excess: int) -> Mapping[str, Any]:
+    """Return a document without its largest parts, at least *excess* bytes shorter as JSON."""
+    sizes = {name: len(_compact(part)) for name, part in document.items() if name != "metadata"}
+    omitted: list[str] = []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess + _WARNING <= 0:
+            break
+        omitted.append(name)
+        excess -= sizes[name]
+    named = ", ".join(name for name in omitted if name != "warning")
+    warning = f"{named} left out: with it, the message is longer than {MAX_DOCUMENT_BODY:,} bytes"
+    rest = {name: part for name, part in document.items() if name not in omitted}
+    return rest | {"warning": "; ".join(filter(None, (rest.get("warning", ""), warning)))}
+
+
+_WARNING = 300  # bytes, more than the warning has
+
+
+def _compact(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def _signed_for_firecrawl(outgoing: OutgoingMessage | OutgoingPage, body: bytes) -> RequestContent:
+    keys = outgoing.webhook.signing(outgoing.now)
     signature = hmac.digest(keys[0].encode(), body, "sha256").hex()
     headers = sign_body(outgoing.delivery.id, outgoing.wall, body, keys)
     return RequestContent(
         headers={**headers, "X-Firecrawl-Signature": f"sha256={signature}"}, body=body
     )
-
-
-_MAX_ERROR = 2_000  # characters
 
 
 # --- messages for people
@@ -295,3 +352,9 @@ FORMATS: Mapping[MessageFormat, MessageEncoder] = {
     MessageFormat.TEAMS: teams,
 }
 """All formats of requests; mail is not sent over HTTP."""
+
+PAGE_ENCODERS: Mapping[MessageFormat, Callable[[OutgoingPage], RequestContent]] = {
+    MessageFormat.FIRECRAWL_CRAWL: partial(firecrawl_page, "crawl"),
+    MessageFormat.FIRECRAWL_BATCH: partial(firecrawl_page, "batch_scrape"),
+}
+"""The encoders of `PAGE_FORMATS`."""

@@ -9,7 +9,13 @@ from msgspec.structs import replace
 
 from crawlyard.core.fields import check_all
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.webhooks.webhook import OF_A_JOB, JobWebhook, check_metadata, check_patterns
+from crawlyard.core.webhooks.webhook import (
+    OF_A_JOB,
+    PAGE_FORMATS,
+    JobWebhook,
+    check_metadata,
+    check_patterns,
+)
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.guard import BlockedAddress, Guard, spec_guard
 from crawlyard.engine.urls import address_in, canonical, hostname_of, port_of
@@ -97,12 +103,20 @@ def _prefix_field(number: int, fault: Invalid) -> Invalid:
 
 def _check_webhook(webhook: JobWebhook, guard: Guard) -> JobWebhook:
     check_all(
-        partial(check_patterns, webhook.events, kinds=OF_A_JOB),
+        partial(_check_events, webhook),
         lambda: check_secret(webhook.secret) if webhook.secret else None,
         partial(check_metadata, webhook.metadata),
         lambda: _check_url(webhook.url, guard),
     )
     return replace(webhook, url=_plain_url(webhook.url), secret=webhook.secret or new_secret())
+
+
+def _check_events(webhook: JobWebhook) -> None:
+    if webhook.pages and webhook.format not in PAGE_FORMATS:
+        formats = " or ".join(PAGE_FORMATS)
+        raise Invalid("pages", f"expected format {formats}, got {webhook.format}")
+    if webhook.events or not webhook.pages:
+        check_patterns(webhook.events, kinds=OF_A_JOB)
 
 
 def _check_url(url: str, guard: Guard) -> None:

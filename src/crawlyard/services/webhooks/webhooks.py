@@ -308,7 +308,7 @@ class Webhooks(Noun):
             except NotFound:
                 raise NotFound(f"no delivery {delivery_id}") from None
             _check_active(webhook)
-            if await deliveries.events([delivery]) == [None]:
+            if delivery.page_id is None and await deliveries.events([delivery]) == [None]:
                 problem = f"the event of delivery {delivery_id} was deleted after its retention"
                 raise IllegalMove(problem)
             return await deliveries.again(delivery_id, self._services.clock.now())

@@ -532,6 +532,7 @@ CREATE TABLE webhooks (
   group_id VARCHAR(36),
   schedule_id VARCHAR(36),
   metadata TEXT NOT NULL,
+  page_cursor BIGINT,
   since_seq BIGINT NOT NULL,
   version INTEGER NOT NULL,
   created_at BIGINT NOT NULL,
@@ -548,6 +549,8 @@ CREATE INDEX webhooks_own ON webhooks (owner) WHERE job_id IS NULL;
 CREATE UNIQUE INDEX webhooks_name ON webhooks (owner, name) WHERE name != '';
 
 CREATE INDEX webhooks_group ON webhooks (group_id) WHERE group_id IS NOT NULL;
+
+CREATE INDEX webhooks_pages ON webhooks (id) WHERE page_cursor IS NOT NULL;
 
 CREATE TABLE workers (
   id VARCHAR(96) NOT NULL,
@@ -753,4 +756,4 @@ INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VA
 
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0133')
+INSERT INTO alembic_version (version_num) VALUES ('0139')

@@ -42,6 +42,7 @@ webhooks = Table(
     Column("group_id", String(36)),  # of that job
     Column("schedule_id", String(36)),
     Column("metadata", CleanText, nullable=False),  # JSON
+    Column("page_cursor", BigInteger),  # id of a page
     Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -61,6 +62,7 @@ Index(
     sqlite_where=webhooks.c.name != literal_column("''"),
 )
 Index("webhooks_group", webhooks.c.group_id, sqlite_where=_OF_GROUP)
+Index("webhooks_pages", webhooks.c.id, sqlite_where=webhooks.c.page_cursor.is_not(None))
 
 deliveries = Table(
     "deliveries",

@@ -49,6 +49,9 @@ from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
 
+END_EVENTS = frozenset({EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED})
+"""Events that a webhook with pages receives after the last page."""
+
 _CURSOR = "webhooks"
 _AT_A_TIME = 200  # webhooks in one query: SQLite joins at most 500 SELECTs
 
@@ -190,7 +193,12 @@ def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     # the query of webhooks below sees them.
     looked_at = _events_between(conn, cursor, last, limit)
     audience = Subscribers(_find_concerned(conn, looked_at))
-    pairs = [(webhook, event) for event in looked_at for webhook in audience.of(event)]
+    pairs = [
+        (webhook, event)
+        for event in looked_at
+        for webhook in audience.of(event)
+        if webhook.page_cursor is None or event.name not in END_EVENTS  # follows the last page
+    ]
     insert_new(conn, deliveries, _new_rows(conn, pairs, now))
     through = looked_at[-1].seq if len(looked_at) == limit else last
     conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))

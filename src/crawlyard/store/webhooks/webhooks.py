@@ -118,6 +118,7 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
     before = _at(conn, webhook.id, webhook.version - 1)
     begins = webhook.active and not before.active
     row = WEBHOOKS.row(webhook) | {"held_until": None}
+    del row["page_cursor"]  # pages are delivered from there on when it is switched on
     for name in _SETTLED:
         if begins:
             row[name] = _RESET[name]
