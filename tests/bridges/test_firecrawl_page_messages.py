@@ -175,7 +175,7 @@ async def test_a_disabled_webhook_continues_where_it_was(rig: Rig, site: SiteSer
         await rig.yard.run_job(job)  # a receiver holds up no crawl
         webhooks = NearSurface(rig.yard.services, LOCAL).webhooks
         async with _delivering(rig):
-            while (await webhooks.get(f"{job}:0")).active:
+            while (await webhooks.get(f"{job}:0")).active:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)
             await webhooks.enable(f"{job}:0")
             bodies = await _until_end(receiver)

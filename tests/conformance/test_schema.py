@@ -244,11 +244,8 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
 
     def columns_of_webhook(_: dict[str, object]) -> dict[str, object]:
         channel: dict[str, object] = {"name": "", "rules": None, "sealed": None, "failing": "{}"}
-        return (
-            channel
-            | {"metadata": "{}", "group_id": None, "format": "standard"}
-            | {"page_cursor": None}
-        )
+        of_job = {"metadata": "{}", "group_id": None, "page_cursor": None}
+        return channel | of_job | {"format": "standard"}
 
     texts = {"pulse": "{}", "budget": "{}", "current_url": ""}
     nulls = dict.fromkeys(("worker", "lease_until", "recorded_at", "freed_at", "asked_by"))
