@@ -206,11 +206,12 @@ def webhook(client: Firecrawl, served: Served) -> None:
     key = hmac.digest(served.token.encode(), b"webhook", "sha256")
     secret = f"whsec_{base64.b64encode(key).decode()}".encode()
     with receiving() as (url, messages):
-        config = WebhookConfig(url=url, metadata={"build": "7"}, events=["started", "completed"])
+        config = WebhookConfig(url=url, metadata={"build": "7"})
         job = client.crawl(served.site, limit=3, webhook=config, poll_interval=1)
-        batch = client.start_batch_scrape([f"{served.site}/about.html"], webhook=url)
+        about = [f"{served.site}/about.html"]
+        batch = client.start_batch_scrape(about, webhook=url)  # all events
         deadline = time.monotonic() + 30
-        while len(messages) < 4 and time.monotonic() < deadline:
+        while len(messages) < 8 and time.monotonic() < deadline:
             time.sleep(0.1)
     contents = []
     for headers, body in messages:
@@ -219,13 +220,20 @@ def webhook(client: Firecrawl, served: Served) -> None:
         contents.append(json.loads(body))
     kinds = Counter(content["type"] for content in contents)
     words = ("crawl.started", "crawl.completed", "batch_scrape.started", "batch_scrape.completed")
-    assert kinds == Counter(words), kinds
+    pages = Counter({"crawl.page": 3, "batch_scrape.page": 1})
+    assert kinds == Counter(words) + pages, kinds
+    for content in contents:
+        if content["type"].endswith(".page"):
+            [document] = content["data"]
+            assert "Python" in Document(**document).markdown
+    kinds_of_batch = [c["type"] for c in contents if c["id"] == batch.id]
+    assert kinds_of_batch[-1] == "batch_scrape.completed", kinds_of_batch
     assert {content["success"] for content in contents} == {True}
     assert {content["id"] for content in contents} == {job.id, batch.id}
     of_crawl = [content for content in contents if content["id"] == job.id]
     assert {content["metadata"].get("build") for content in of_crawl} == {"7"}
-    with refused(BadRequestError, "webhook.events", "page"):
-        client.start_crawl(served.site, webhook=WebhookConfig(url=url, events=["page"]))
+    with refused(BadRequestError, "webhook.headers"):
+        client.start_crawl(served.site, webhook=WebhookConfig(url=url, headers={"X-A": "1"}))
 
 
 def page(_: Firecrawl, served: Served) -> None:

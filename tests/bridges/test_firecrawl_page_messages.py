@@ -17,7 +17,7 @@ from crawlyard.bridges.firecrawl.documents import page_document
 from crawlyard.bridges.firecrawl.webhooks import secret_of
 from crawlyard.clock import SystemClock
 from crawlyard.config import BridgeName
-from crawlyard.core.access.user import Actor
+from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
@@ -207,3 +207,16 @@ async def test_a_crawl_without_such_a_webhook_has_no_deliveries_of_pages(
         bodies = await _until_end(receiver)
         assert [body["type"] for body in bodies] == ["crawl.completed"]
         assert not await rig.yard.store.page_deliveries.expected()
+
+
+async def test_pages_need_a_token_that_may_read_them(rig: Rig) -> None:
+    token = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ, Permit.JOBS_WRITE}))
+    rig.secrets["writer"] = token
+    body = {"url": "https://example.org/"}
+    webhook = {"url": "https://93.184.215.14/", "events": ["page"]}
+    refused = await rig.post("/v2/crawl", body | {"webhook": webhook}, by="writer")
+    assert refused.status_code == 403, refused.text
+    assert "results:read" in refused.json()["error"]
+    webhook["events"] = ["completed"]
+    accepted = await rig.post("/v2/crawl", body | {"webhook": webhook}, by="writer")
+    assert accepted.status_code == 200, accepted.text

@@ -394,6 +394,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     params: Mapping[str, object] = struct_field(default_factory=dict)
     start_at: datetime | None = None
     grant: bool = False  # an admin allows this job what the settings do not grant
+    reads_results: bool = False  # the credential may read pages
 
 
 def read_request(body: Mapping[str, Any]) -> JobRequest:

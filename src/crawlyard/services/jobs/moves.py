@@ -285,7 +285,7 @@ class JobWriter:
             raise IllegalMove(message, allowed=tuple(LIFECYCLE[old.state]))
         owner = actor if actor.id == old.owner else Actor(id=old.owner)
         spec = replace(old.spec, unique_key=None)  # the old job keeps it
-        submission = Submission(spec=spec, origin=old.origin)
+        submission = Submission(spec=spec, origin=old.origin, reads_results=True)
         return await self._submitter.draft(owner, submission, by=actor.id, like=old)
 
     async def _change_all(

@@ -65,6 +65,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     start_at: datetime | None = None
     origin: Origin = DIRECT
     grant: bool = False  # an admin grants what the job needs, for this job alone
+    reads_results: bool = False  # pages may be sent to its webhooks
 
 
 async def prepare_job(
@@ -169,6 +170,7 @@ async def draft_job(
     check_maker(actor)
     if submission.spec.webhooks:
         check_job_spec(submission.spec)
+        _check_pages_readable(submission)
         submission = replace(submission, spec=with_webhooks(submission.spec))
     else:
         check_spec(submission.spec)
@@ -187,6 +189,19 @@ async def draft_job(
         like=like,
         granted=granted,
     )
+
+
+def _check_pages_readable(submission: Submission) -> None:
+    """Check that pages may be sent to the webhooks of a job.
+
+    Raises:
+        Forbidden: its request had no permit to read pages, or it is of a schedule or a group.
+    """
+    if not submission.reads_results and any(hook.pages for hook in submission.spec.webhooks):
+        raise Forbidden(
+            "a webhook that receives pages needs results:read, and a job that is submitted"
+            " by itself, not by a schedule or in a group"
+        )
 
 
 class Prepared(Submission, frozen=True, kw_only=True):
@@ -335,6 +350,7 @@ class Submitter:
             params=terms.get("params") or {},
             start_at=terms.get("start_at"),
             grant=terms.get("grant", False),
+            reads_results=Permit.RESULTS_READ in permits,
         )
 
     async def preview(self, actor: Actor, submission: Submission) -> tuple[Job, Event]:
@@ -535,5 +551,6 @@ class Submitter:
             start_at=request.start_at,
             origin=origin,
             grant=request.grant,
+            reads_results=request.reads_results,
             sources={**sources, **dict.fromkeys(under, SETTINGS)},
         )

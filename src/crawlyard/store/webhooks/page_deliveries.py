@@ -76,8 +76,8 @@ class _Next(Struct, frozen=True, kw_only=True):
 
 
 def _next_of(conn: Connection, webhook: Webhook, settled: int) -> _Next:
-    found = select(jobs.c.no, jobs.c.state).where(jobs.c.id == webhook.job_id, PRESENT)
-    job = conn.execute(found).first()
+    state = select(jobs.c.no, jobs.c.state).where(jobs.c.id == webhook.job_id, PRESENT)
+    job = conn.execute(state).first()
     if job is None:  # deleted, and its webhooks will be
         return _Next()
     pending = select(func.count()).where(deliveries.c.webhook_id == webhook.id, UNDELIVERED)
