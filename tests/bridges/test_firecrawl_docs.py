@@ -39,7 +39,7 @@ async def test_the_requests_of_the_page_work(tmp_path: Path) -> None:
             script = script.replace("job=", f"{ALLOW}\njob=", 1)
             done = await run(script, served)
             async with asyncio.timeout(60):
-                while len(receiver.messages) < 2:  # noqa: ASYNC110 - it has no event for that
+                while len(receiver.messages) < 7:  # noqa: ASYNC110 - it has no event for that
                     await asyncio.sleep(0.05)
     assert serve == "crawlyard serve"
     assert '"status":"completed"' in done
@@ -50,7 +50,7 @@ async def test_the_requests_of_the_page_work(tmp_path: Path) -> None:
         assert receiver_code["is_genuine"](token, message.body, signature)
         assert not receiver_code["is_genuine"]("cyt_other", message.body, signature)
         types.append(re.findall(rb'"type":"([a-z.]+)"', message.body)[0])
-    assert sorted(types) == [b"crawl.completed", b"crawl.started"]
+    assert sorted(types) == [b"crawl.completed", *[b"crawl.page"] * 5, b"crawl.started"]
 
 
 async def run(script: str, served: Shell) -> str:
