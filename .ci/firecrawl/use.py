@@ -206,7 +206,7 @@ def webhook(client: Firecrawl, served: Served) -> None:
     key = hmac.digest(served.token.encode(), b"webhook", "sha256")
     secret = f"whsec_{base64.b64encode(key).decode()}".encode()
     with receiving() as (url, messages):
-        config = WebhookConfig(url=url, metadata={"build": "7"})
+        config = WebhookConfig(url=url, metadata={"build": "7"}, headers={"X-Team": "search"})
         job = client.crawl(served.site, limit=3, webhook=config, poll_interval=1)
         about = [f"{served.site}/about.html"]
         batch = client.start_batch_scrape(about, webhook=url)  # all events
@@ -225,15 +225,18 @@ def webhook(client: Firecrawl, served: Served) -> None:
     for content in contents:
         if content["type"].endswith(".page"):
             [document] = content["data"]
-            assert "Python" in Document(**document).markdown
+            assert Document(**document).markdown
     kinds_of_batch = [c["type"] for c in contents if c["id"] == batch.id]
     assert kinds_of_batch[-1] == "batch_scrape.completed", kinds_of_batch
     assert {content["success"] for content in contents} == {True}
     assert {content["id"] for content in contents} == {job.id, batch.id}
     of_crawl = [content for content in contents if content["id"] == job.id]
     assert {content["metadata"].get("build") for content in of_crawl} == {"7"}
+    for headers, _ in messages:
+        assert headers.get("X-Team") in {"search", None}
+    assert sum(headers.get("X-Team") == "search" for headers, _ in messages) == 5
     with refused(BadRequestError, "webhook.headers"):
-        client.start_crawl(served.site, webhook=WebhookConfig(url=url, headers={"X-A": "1"}))
+        client.start_crawl(served.site, webhook=WebhookConfig(url=url, headers={"Host": "1"}))
 
 
 def page(_: Firecrawl, served: Served) -> None:

@@ -25,7 +25,7 @@ TAGS = ["firecrawl:crawl", "firecrawl:markdown", "firecrawl:rawHtml"]
 MEANINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "limit": (7, {"limits.pages": 7}),
     "maxDiscoveryDepth": (2, {"max_depth": 2}),
-    "sitemap": ("skip", {"sitemaps": []}),
+    "sitemap": ("only", {"sitemaps": ["robots"], "max_depth": 0}),
     "crawlEntireDomain": (True, {"scope": "host"}),
     "allowSubdomains": (True, {"scope": "domain"}),
     "allowExternalLinks": (True, {"scope": "any"}),
@@ -258,7 +258,42 @@ async def test_a_repeated_start_with_one_key_is_one_job(bridged: Rig) -> None:
 async def test_a_pattern_that_cannot_be_kept_is_refused(bridged: Rig, pattern: str) -> None:
     answer = await bridged.post("/v2/crawl", {"url": URL, "includePaths": [pattern]})
     assert answer.status_code == 400
-    assert "include" in answer.json()["error"]
+    assert answer.json()["error"].startswith("includePaths: ")
+
+
+async def test_what_is_wrong_is_named_as_in_the_request(bridged: Rig) -> None:
+    grants = {"addresses": True, "private": False, "ignore_robots": False}
+    await bridged.ask("PUT", "settings/grants", json=grants, headers={"If-Match": "*"})
+    for name, value in {
+        "maxDiscoveryDepth": -1,
+        "limit": -1,
+        "delay": -1,
+        "maxConcurrency": 0,
+        "includePaths": "blog",
+        "excludePaths": ["("],
+        "scrapeOptions": [],
+    }.items():
+        body = {"url": "http://127.0.0.1:9/", name: value}
+        answer = await bridged.post("/v2/crawl", body)
+        assert answer.status_code == 400, (name, answer.text)
+        error = answer.json()["error"]
+        assert error.startswith(f"{name}: "), error
+        assert "expected ," not in error
+        assert "grants" not in error, error  # it is granted
+    numbers = await bridged.post("/v2/crawl", {"url": URL, "includePaths": [5]})
+    assert numbers.json()["error"].startswith("includePaths: expected a list of regular")
+    schedule = {"cron": "61 4 * * *"}
+    monitor = {"name": "a", "schedule": schedule, "targets": [{"type": "scrape", "urls": [URL]}]}
+    refused = await bridged.post("/v2/monitor", monitor)
+    assert refused.json()["error"].startswith("schedule.cron: "), refused.text
+
+
+async def test_a_cursor_that_is_none_is_refused(bridged: Rig) -> None:
+    job = await in_state(bridged, State.COMPLETED, tags=TAGS)
+    for cursor in ("abc", "-1", "²"):
+        answer = await bridged.get(f"/v2/crawl/{job}?skip={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
+        assert answer.json()["error"].startswith("skip: ")
 
 
 async def test_a_scrape_that_waits_is_continued_by_the_same_request(bridged: Rig) -> None:

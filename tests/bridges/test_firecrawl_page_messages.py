@@ -120,7 +120,8 @@ async def test_each_page_arrives_signed_and_the_end_after_the_last(
     rig: Rig, site: SiteServer
 ) -> None:
     async with Receiver() as receiver, _delivering(rig, 2):
-        job = await _start(rig, site, receiver, webhook={"metadata": {"build": "42"}})
+        webhook = {"metadata": {"build": "42"}, "headers": {"Authorization": "Bearer x"}}
+        job = await _start(rig, site, receiver, webhook=webhook)
         await rig.yard.run_job(job)
         bodies = await _until_end(receiver)
     assert len(set(_urls(bodies))) == len(_urls(bodies)) == COUNT
@@ -133,6 +134,11 @@ async def test_each_page_arrives_signed_and_the_end_after_the_last(
         signature = hmac.digest(secret.encode(), message.body, "sha256").hex()
         assert message.headers["x-firecrawl-signature"] == f"sha256={signature}"
         assert message.verified(secret)["webhookId"] == message.id
+        assert message.headers["authorization"] == "Bearer x"
+    listed = (await rig.get(f"webhooks/{job}:0/deliveries?limit=100")).json()["items"]
+    sent = [each for each in listed if each["event"] == "page"]
+    assert len({each["page"] for each in sent}) == COUNT
+    assert {each["seq"] for each in sent} == {None}
     async with _delivering(rig):  # it has had all
         await asyncio.sleep(0.1)
     assert len(receiver.messages) == len(bodies)

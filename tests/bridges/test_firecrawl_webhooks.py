@@ -26,7 +26,12 @@ async def _refused(bridged: Rig, **options: Any) -> str:
 
 
 async def test_a_webhook_is_a_receiver_of_the_job(bridged: Rig) -> None:
-    whole = {"url": RECEIVER, "headers": {}, "metadata": {"a": "b"}, "events": ["failed"]}
+    whole = {
+        "url": RECEIVER,
+        "headers": {"X-Team": "search"},
+        "metadata": {"a": "b"},
+        "events": ["failed"],
+    }
     for path, messages in {
         "crawl": MessageFormat.FIRECRAWL_CRAWL,
         "batch/scrape": MessageFormat.FIRECRAWL_BATCH,
@@ -43,13 +48,19 @@ async def test_a_webhook_is_a_receiver_of_the_job(bridged: Rig) -> None:
         assert receiver.secret == secret_of(bridged.secrets[LOCAL.id])
         receiver = await _receiver_of(bridged, path, whole)
         assert (receiver.metadata, receiver.events) == ({"a": "b"}, ("job.failed", "job.cancelled"))
-        assert not receiver.pages
+        assert (dict(receiver.headers), receiver.pages) == ({"X-Team": "search"}, False)
+    receiver = await _receiver_of(bridged, "crawl", {"url": RECEIVER, "events": ["page"]})
+    assert (receiver.events, receiver.pages) == ((), True)
 
 
 async def test_what_a_receiver_would_not_get_is_refused_by_name(bridged: Rig) -> None:
     for name, webhook in {
         "webhook.events: expected": {"url": RECEIVER, "events": ["ended"]},
-        "webhook.headers: not supported": {"url": RECEIVER, "headers": {"X-A": "1"}},
+        "webhook.headers: 'a b' is not": {"url": RECEIVER, "headers": {"a b": "1"}},
+        "webhook.headers: expected printable": {"url": RECEIVER, "headers": {"X-A": "1\r\nX-B: 2"}},
+        "webhook.headers: Host is set": {"url": RECEIVER, "headers": {"Host": "example.org"}},
+        "webhook.headers: Webhook-Id is set": {"url": RECEIVER, "headers": {"Webhook-Id": "1"}},
+        "webhook.headers: expected": {"url": RECEIVER, "headers": {"X-A": 1}},
         "webhook.retries: not supported": {"url": RECEIVER, "retries": 2},
         "webhook.metadata": {"url": RECEIVER, "metadata": {"a": "b" * 3000}},
         "webhook: expected a URL": {"events": ["completed"]},
@@ -80,3 +91,20 @@ async def test_an_address_needs_its_grant_in_words_of_the_request(bridged: Rig) 
     await bridged.ask("PUT", "settings/grants", json=grants, headers={"If-Match": "*"})
     receiver = await _receiver_of(bridged, "crawl", inside)
     assert receiver.url == inside
+
+
+async def test_no_answer_shows_the_headers_of_a_webhook(bridged: Rig) -> None:
+    webhook = {"url": RECEIVER, "headers": {"Authorization": "Bearer hidden"}}
+    started = await bridged.post("/v2/crawl", {"url": URL, "webhook": webhook})
+    job = started.json()["id"]
+    spec = {"urls": [URL], "webhooks": [webhook]}
+    answers = [
+        await bridged.get(f"jobs/{job}"),
+        await bridged.get(f"jobs/{job}/config"),
+        await bridged.get(f"jobs/{job}/events"),
+        await bridged.get(f"webhooks/{job}:0"),
+        await bridged.post("jobs/plan", spec),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert "hidden" not in answer.text, answer.text

@@ -244,7 +244,7 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
 
     def columns_of_webhook(_: dict[str, object]) -> dict[str, object]:
         channel: dict[str, object] = {"name": "", "rules": None, "sealed": None, "failing": "{}"}
-        of_job = {"metadata": "{}", "group_id": None, "page_cursor": None}
+        of_job = {"metadata": "{}", "group_id": None, "page_cursor": None, "headers": "{}"}
         return channel | of_job | {"format": "standard"}
 
     texts = {"pulse": "{}", "budget": "{}", "current_url": ""}

@@ -60,7 +60,7 @@ def check_spec(spec: JobSpec) -> None:
         *(partial(proxy_of, proxy) for proxy in spec.proxies),
         partial(_check_rendering, spec),
         lambda: _check_addresses(spec, urls),
-        *(partial(_check_header, name, value) for name, value in spec.headers),
+        *(partial(check_header, name, value) for name, value in spec.headers),
         partial(_check_user_agent, spec.user_agent),
     )
 
@@ -159,7 +159,12 @@ def _check_addresses(spec: JobSpec, urls: Sequence[str]) -> None:
         raise Invalid.of(errors)
 
 
-def _check_header(name: str, value: str) -> None:
+def check_header(name: str, value: str) -> None:
+    """Check that a request can have this header in addition to Crawlyard's own.
+
+    Raises:
+        Invalid: the name or the value is not valid, or Crawlyard sets this header itself.
+    """
     token = name.replace("-", "").replace("_", "")
     if not token.isalnum() or not token.isascii():
         raise Invalid("headers", f"{name!r} is not a valid header name")

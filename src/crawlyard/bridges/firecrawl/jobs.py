@@ -78,12 +78,31 @@ async def save_form(save: Callable[[Form], Awaitable[T]], form: Form) -> T:
     hosts = {urlsplit(url).netloc.rpartition("@")[2] for url in [*form["urls"], *receivers]}
     try:
         return await save({**form, "allow_addresses": sorted(hosts)})
-    except (Forbidden, Invalid):
+    except Forbidden:
         raise first from None
+    except Invalid as error:
+        if any(fault.field.startswith("allow_addresses") for fault in error.faults):
+            raise first from None
+        raise error.map(_in_own_words) from None
 
 
 _RECEIVER = "webhooks.0.url"
-_FIELDS = {"urls": "url", _RECEIVER: "webhook.url", "webhooks.0.metadata": "webhook.metadata"}
+_FIELDS = {
+    "urls": "url",
+    _RECEIVER: "webhook.url",
+    "webhooks.0.metadata": "webhook.metadata",
+    "webhooks.0.headers": "webhook.headers",
+    "include": "includePaths",
+    "exclude": "excludePaths",
+    "limits.pages": "limit",
+    "max_depth": "maxDiscoveryDepth",
+    "delay_s": "delay",
+    "timeout_s": "timeout",
+    "when": "schedule.cron",
+    "zone": "schedule.timezone",
+}
+"""Options by the fields of a job and a schedule that they become."""
+
 _GRANT = "allow it on the server: crawlyard settings grants --addresses"
 
 
@@ -187,6 +206,8 @@ async def status(request: Request) -> Response:
     """
     yard, job = surface_of(request), await job_of(request)
     ended, cursor = job.state in ENDED, request.query_params.get("skip")
+    if cursor and not (cursor.isascii() and cursor.isdigit()):
+        raise Invalid("skip", f"expected that of `next`, got {cursor!r:.80}")
     answer = status_of(job)
     if ended or cursor is not None:
         answer["data"], after = await documents_of(

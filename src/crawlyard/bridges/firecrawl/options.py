@@ -40,15 +40,18 @@ def _number(field: Callable[[Any], Form], neutral: tuple[object, ...] = ()) -> O
 
 def _regex(name: str, *, whole_url: bool) -> Callable[[list[str]], Form]:
     def patterns(values: list[str]) -> Form:
-        return {name: [f"re:{_on_path(str(value), whole_url=whole_url)}" for value in values]}
+        return {name: [f"re:{_on_path(value, whole_url=whole_url)}" for value in values]}
 
     return patterns
 
 
+_PATTERNS = "a list of regular expressions"
+
+
 def _on_path(pattern: str, *, whole_url: bool) -> str:
     """Return a regular expression for URLs that does what *pattern* does for their paths."""
-    if not pattern:
-        raise ValueError("a list of regular expressions")
+    if not pattern or not isinstance(pattern, str):
+        raise ValueError(_PATTERNS)
     if whole_url:
         return pattern
     host = r"^https?://[^/?#]+"
@@ -175,9 +178,19 @@ SCRAPE: dict[str, Option] = {
 
 _SITEMAPS: Mapping[str, Form] = {
     "skip": {"sitemaps": []},
-    "only": {"urls": [], "max_depth": 0},
+    "only": {"max_depth": 0},  # and the start URL, as at Firecrawl
 }
-_WORKERS = _number(lambda count: {"per_host": min(count, 256), "concurrency": count})
+_MOST_WORKERS = 1_024
+
+
+def _workers(count: int) -> Form:
+    if not 1 <= count <= _MOST_WORKERS:
+        raise ValueError(_COUNT_OF_WORKERS)
+    return {"per_host": min(count, 256), "concurrency": count}
+
+
+_COUNT_OF_WORKERS = f"1 to {_MOST_WORKERS:,}"
+_WORKERS = Option((), _workers, int, _COUNT_OF_WORKERS)
 
 BATCH: Mapping[str, Option] = SCRAPE | {
     "maxConcurrency": _WORKERS,
@@ -281,10 +294,10 @@ def crawl_form(options: Mapping[str, Any]) -> Form:
         Invalid: an option is unknown, not supported, or has an invalid value.
     """
     options = dict(options)
-    scrape = options.pop("scrapeOptions", None) or {}
+    scrape = options.pop("scrapeOptions", None)
     whole_url = options.get("regexOnFullURL") is True
     table = {
-        name: Option(([],), _regex(field, whole_url=whole_url), list)
+        name: Option(([],), _regex(field, whole_url=whole_url), list, _PATTERNS)
         for name, field in {"includePaths": "include", "excludePaths": "exclude"}.items()
     }
     form: Form = {
@@ -293,7 +306,7 @@ def crawl_form(options: Mapping[str, Any]) -> Form:
         "scope": "prefix",
         "limits": {"pages": LIMIT},
     }
-    form |= scrape_form(scrape, SCRAPE, "scrapeOptions.")
+    form |= scrape_form({} if scrape is None else scrape, SCRAPE, "scrapeOptions.")
     return form | form_of(options, {**CRAWL, **table})
 
 

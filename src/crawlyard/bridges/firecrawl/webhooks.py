@@ -36,9 +36,6 @@ def webhooks_of(request: Request, options: dict[str, Any], messages: MessageForm
         raise Invalid("webhook", f"expected a URL, or an object with one, got {webhook!r:.80}")
     for name in webhook.keys() - {"url", "events", "metadata", "headers"}:
         raise Invalid(f"webhook.{name}", "not supported by this server; leave it out")
-    if webhook.get("headers"):
-        message = "not supported; a receiver verifies X-Firecrawl-Signature instead"
-        raise Invalid("webhook.headers", message)
     words = webhook.get("events") or list(_EVENTS)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Invalid("webhook.events", f"expected a list of words, got {words!r:.80}")
@@ -50,6 +47,7 @@ def webhooks_of(request: Request, options: dict[str, Any], messages: MessageForm
         "metadata": webhook.get("metadata") or {},
         "format": messages.value,
         "pages": _PAGE in words,
+        "headers": webhook.get("headers") or {},
         "secret": secret_of(request.headers["authorization"].partition(" ")[2].strip()),
     }
     return {"webhooks": [receiver]}

@@ -146,6 +146,7 @@ class Job(Struct, frozen=True, kw_only=True):
                 job_id=self.id,
                 group_id=self.origin.group_id,
                 metadata=webhook.metadata,
+                headers=webhook.headers,
                 page_cursor=0 if webhook.pages else None,
                 created_at=self.created_at,
                 updated_at=self.created_at,

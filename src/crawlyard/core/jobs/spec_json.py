@@ -133,6 +133,10 @@ def _object(value: object) -> Mapping[str, Any]:
     return value
 
 
+def _headers(value: object) -> Mapping[str, str]:
+    return {name: text(content) for name, content in _object(value).items()}
+
+
 _HOOK: Mapping[str, Callable[[object], Any]] = {
     "url": text,
     "events": texts,
@@ -140,7 +144,9 @@ _HOOK: Mapping[str, Callable[[object], Any]] = {
     "metadata": _object,
     "format": _word(JOB_FORMATS),
     "pages": boolean,
+    "headers": _headers,
 }
+_SECRETS = frozenset({"secret", "headers"})
 
 
 def _webhook(path: str, item: object) -> JobWebhook:
@@ -156,7 +162,7 @@ def _webhook(path: str, item: object) -> JobWebhook:
             errors.append(unknown(f"{path}.{name}", str(name), tuple(_HOOK), "field"))
             continue
         try:
-            members[name] = _read(f"{path}.{name}", _HOOK[name], value, secret=name == "secret")
+            members[name] = _read(f"{path}.{name}", _HOOK[name], value, secret=name in _SECRETS)
         except Invalid as error:
             errors.append(error)
     if "url" not in item and not any(nearest(str(name), _HOOK) == "url" for name in item):
@@ -174,6 +180,7 @@ def _webhook_form(hook: JobWebhook) -> object:
         "metadata": hook.metadata,
         "format": hook.format.value,
         "pages": hook.pages,
+        "headers": hook.headers,
     }
 
 

@@ -231,14 +231,18 @@ class _Cleaner(Struct):
             return text
         clean: dict[str, object] = {}
         for name, value in hook.items():
-            where, signs = f"{path}.{name}", name == "secret" and isinstance(value, str)
-            cleaned = self._signing(where, str(value)) if signs else self.urls(where, value)
+            where, cleaned = f"{path}.{name}", self.urls(f"{path}.{name}", value)
+            if name == "secret" and isinstance(value, str):
+                cleaned = self._signing(where, value)
+            elif name == "headers" and isinstance(value, Mapping):
+                headers = {key: self._signing(f"{where}.{key}", str(value[key])) for key in value}
+                cleaned = {key: text for key, text in headers.items() if text is not None}
             if cleaned is not None:
                 clean[name] = cleaned
         return clean
 
     def _signing(self, path: str, secret: str) -> str | None:
-        """Return the secret of a webhook as shown; ``None`` to leave it out."""
+        """Return a secret or header of a webhook as shown; ``None`` to leave it out."""
         self.filling |= set(_names(secret))
         if not PLACEHOLDER.sub("", secret).strip():
             return secret

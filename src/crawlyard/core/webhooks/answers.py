@@ -87,10 +87,12 @@ class DeliveryAttemptOut(DeliveryAttempt, Wire, frozen=True, kw_only=True):
 
 @derive_answer
 class DeliveryOut(Delivery, Wire, frozen=True, kw_only=True):
-    """One event for one webhook; its id is the message id of every attempt."""
+    """One event or page for one webhook; its id is the message id of every attempt."""
 
     object: Literal["delivery"] = "delivery"
-    event: str
+    event: str  # "page" for a page
+    seq: int | None  # type: ignore[assignment]  # of the event; null: it is about a page
+    page: int | None = None  # id of the page
     attempts: tuple[DeliveryAttemptOut, ...]
     due_at: datetime | None  # type: ignore[assignment]  # null: there is no next attempt
 
@@ -98,7 +100,12 @@ class DeliveryOut(Delivery, Wire, frozen=True, kw_only=True):
     def of(cls, delivery: Delivery) -> "DeliveryOut":
         """Return the answer; only a delivery that is pending has a next attempt."""
         is_pending = delivery.state is DeliveryState.PENDING
-        return cls.filled(delivery, due_at=delivery.due_at if is_pending else None)
+        return cls.filled(
+            delivery,
+            due_at=delivery.due_at if is_pending else None,
+            seq=delivery.seq if delivery.page_id is None else None,
+            page=delivery.page_id,
+        )
 
 
 class WebhookDeletionOut(Wire, frozen=True, kw_only=True):

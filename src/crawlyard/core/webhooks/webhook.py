@@ -123,6 +123,8 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
     pages: bool = False  # also a message for each page: one of `PAGE_FORMATS` only
+    # of each request, in addition to those of the message
+    headers: Annotated[Mapping[str, str], HIDDEN] = field(default_factory=dict)
 
 
 MAX_WEBHOOKS = 10
@@ -178,6 +180,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     group_id: Annotated[str | None, HIDDEN] = None  # of that job
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
+    headers: Annotated[Mapping[str, str], HIDDEN] = field(default_factory=dict)  # of each request
     # last page of the job that has a delivery; None: it receives no pages, or it has had all
     page_cursor: Annotated[int | None, HIDDEN] = None
     version: int = 1

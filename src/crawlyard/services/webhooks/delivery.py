@@ -329,7 +329,8 @@ class Deliverer:
         if webhook.sealed is not None:
             url = (await self._sealer.open(webhook.sealed)).decode()
         content = FORMATS[webhook.format](outgoing)
-        return await self._poster.post(url, content.headers, content.body, guard)
+        headers = {**webhook.headers, **content.headers}
+        return await self._poster.post(url, headers, content.body, guard)
 
     async def _send_page(self, webhook: Webhook, delivery: Delivery, guard: Guard) -> PostResponse:
         """Send a page as a document.
@@ -358,7 +359,8 @@ class Deliverer:
                 wall=self._clock.wall(),
             )
             content = PAGE_ENCODERS[webhook.format](outgoing)
-            return await self._poster.post(webhook.url, content.headers, content.body, guard)
+            headers = {**webhook.headers, **content.headers}
+            return await self._poster.post(webhook.url, headers, content.body, guard)
         finally:
             self._documents.release()
 

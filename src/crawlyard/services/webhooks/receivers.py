@@ -16,7 +16,7 @@ from crawlyard.core.webhooks.webhook import (
     check_metadata,
     check_patterns,
 )
-from crawlyard.engine.admission import check_spec
+from crawlyard.engine.admission import check_header, check_spec
 from crawlyard.engine.http.guard import BlockedAddress, Guard, spec_guard
 from crawlyard.engine.urls import address_in, canonical, hostname_of, port_of
 from crawlyard.errors import Invalid
@@ -104,6 +104,7 @@ def _prefix_field(number: int, fault: Invalid) -> Invalid:
 def _check_webhook(webhook: JobWebhook, guard: Guard) -> JobWebhook:
     check_all(
         partial(_check_events, webhook),
+        *(partial(_check_header, name, value) for name, value in webhook.headers.items()),
         lambda: check_secret(webhook.secret) if webhook.secret else None,
         partial(check_metadata, webhook.metadata),
         lambda: _check_url(webhook.url, guard),
@@ -117,6 +118,15 @@ def _check_events(webhook: JobWebhook) -> None:
         raise Invalid("pages", f"expected format {formats}, got {webhook.format}")
     if webhook.events or not webhook.pages:
         check_patterns(webhook.events, kinds=OF_A_JOB)
+
+
+_OF_MESSAGES = frozenset({"content-type", "user-agent", "x-firecrawl-signature"})
+
+
+def _check_header(name: str, value: str) -> None:
+    if name.lower() in _OF_MESSAGES or name.lower().startswith("webhook-"):
+        raise Invalid("headers", f"{name} is set by Crawlyard")
+    check_header(name, value)
 
 
 def _check_url(url: str, guard: Guard) -> None:

@@ -532,6 +532,7 @@ CREATE TABLE webhooks (
   group_id VARCHAR(36),
   schedule_id VARCHAR(36),
   metadata TEXT NOT NULL,
+  headers TEXT NOT NULL,
   page_cursor BIGINT,
   since_seq BIGINT NOT NULL,
   version INTEGER NOT NULL,

@@ -42,6 +42,7 @@ webhooks = Table(
     Column("group_id", String(36)),  # of that job
     Column("schedule_id", String(36)),
     Column("metadata", CleanText, nullable=False),  # JSON
+    Column("headers", CleanText, nullable=False),  # JSON
     Column("page_cursor", BigInteger),  # id of a page
     Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
     Column("version", Integer, nullable=False),
