@@ -72,7 +72,8 @@ async def save_form(save: Callable[[Form], Awaitable[T]], form: Form) -> T:
         return await save(form)
     except Invalid as error:
         first = error.map(_in_own_words)
-        if not isinstance(error, NotPublic) and error.field != _RECEIVER:
+        addresses = [each for each in error.faults if isinstance(each, NotPublic)]
+        if not addresses and all(each.field != _RECEIVER for each in error.faults):
             raise first from None
     receivers = [webhook["url"] for webhook in form.get("webhooks", ())]
     hosts = {urlsplit(url).netloc.rpartition("@")[2] for url in [*form["urls"], *receivers]}
