@@ -215,6 +215,29 @@ async def test_a_crawl_without_such_a_webhook_has_no_deliveries_of_pages(
         assert not await rig.yard.store.page_deliveries.expected()
 
 
+async def test_a_crawl_that_is_continued_after_its_end_sends_its_further_pages(
+    rig: Rig, site: SiteServer
+) -> None:
+    async with Receiver() as receiver, _delivering(rig):
+        job = await _start(rig, site, receiver, limit=3, webhook={"events": ["page"]})
+        await rig.yard.run_job(job)
+        await _received(receiver, 3)
+        while await rig.yard.store.page_deliveries.expected():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+        jobs = NearSurface(rig.yard.services, LOCAL).jobs
+        await jobs.edit(job, {"limits": {"pages": 7}})
+        await jobs.resume(job)
+        await rig.yard.run_job(job)
+        await _received(receiver, 7)
+    assert len(set(_urls([json.loads(message.body) for message in receiver.messages]))) == 7
+
+
+async def _received(receiver: Receiver, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(receiver.messages) < count:  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0.02)
+
+
 async def test_pages_need_a_token_that_may_read_them(rig: Rig) -> None:
     token = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ, Permit.JOBS_WRITE}))
     rig.secrets["writer"] = token

@@ -196,6 +196,19 @@ async def test_a_new_host_and_a_cancellation_need_consent(tmp_path: Path, mode: 
     assert "allowed_actions" in text_of(again)
 
 
+async def test_an_address_that_is_not_public_is_left_to_the_user(tmp_path: Path) -> None:
+    crawl = {"url": "http://127.0.0.1:9/"}
+    calls = {"plan": crawl, "start_crawl": {**crawl, "confirm": True}}
+    async with (
+        crawlyard.open(Settings(data_dir=tmp_path / ".crawlyard")) as yard,
+        client_of(yard, next(iter(REVISIONS))) as client,
+    ):
+        for tool, arguments in calls.items():
+            refused = text_of(await client.call_tool(tool, arguments))
+            assert "url: http://127.0.0.1:9/: 127.0.0.1 is loopback. These tools" in refused
+            assert "allow_addresses" not in refused  # no tool has that argument
+
+
 async def test_a_job_is_awaited_with_progress(tmp_path: Path) -> None:
     reports: list[float] = []
 

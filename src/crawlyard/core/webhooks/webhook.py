@@ -181,7 +181,8 @@ class Webhook(Struct, frozen=True, kw_only=True):
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     headers: Annotated[Mapping[str, str], HIDDEN] = field(default_factory=dict)  # of each request
-    # last page of the job that has a delivery; None: it receives no pages, or it has had all
+    # last page of the job that has a delivery; below zero: -1 less that, and the job has ended;
+    # None: it receives no pages
     page_cursor: Annotated[int | None, HIDDEN] = None
     version: int = 1
     created_at: datetime

@@ -551,7 +551,7 @@ CREATE UNIQUE INDEX webhooks_name ON webhooks (owner, name) WHERE name != '';
 
 CREATE INDEX webhooks_group ON webhooks (group_id) WHERE group_id IS NOT NULL;
 
-CREATE INDEX webhooks_pages ON webhooks (id) WHERE page_cursor IS NOT NULL;
+CREATE INDEX webhooks_pages ON webhooks (id) WHERE page_cursor >= 0;
 
 CREATE TABLE workers (
   id VARCHAR(96) NOT NULL,

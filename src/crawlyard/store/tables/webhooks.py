@@ -63,7 +63,8 @@ Index(
     sqlite_where=webhooks.c.name != literal_column("''"),
 )
 Index("webhooks_group", webhooks.c.group_id, sqlite_where=_OF_GROUP)
-Index("webhooks_pages", webhooks.c.id, sqlite_where=webhooks.c.page_cursor.is_not(None))
+EXPECTS_PAGES = webhooks.c.page_cursor >= literal_column("0")
+Index("webhooks_pages", webhooks.c.id, sqlite_where=EXPECTS_PAGES)
 
 deliveries = Table(
     "deliveries",

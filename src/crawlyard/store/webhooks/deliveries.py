@@ -192,7 +192,9 @@ def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     # Read the events first: webhooks that an event is meant for were committed before it, so
     # the query of webhooks below sees them.
     looked_at = _events_between(conn, cursor, last, limit)
-    audience = Subscribers(_find_concerned(conn, looked_at))
+    concerned = _find_concerned(conn, looked_at)
+    _expect_pages_again(conn, [webhook for webhook, _ in concerned], looked_at)
+    audience = Subscribers(concerned)
     pairs = [
         (webhook, event)
         for event in looked_at
@@ -203,6 +205,24 @@ def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     through = looked_at[-1].seq if len(looked_at) == limit else last
     conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
     return len(looked_at)
+
+
+def expects_pages(webhook: Webhook) -> bool:
+    """Return whether a webhook receives pages, and its job had not ended with all of them sent."""
+    return webhook.page_cursor is not None and webhook.page_cursor >= 0
+
+
+def _expect_pages_again(
+    conn: Connection, concerned: Sequence[Webhook], happened: Sequence[Event]
+) -> None:
+    """Continue the pages of jobs that were resumed after their end, such as at a raised limit."""
+    names = END_EVENTS | {EventName.STARTED}
+    jobs = {event.subject for event in happened if event.name in names}
+    for webhook in concerned:
+        if webhook.job_id in jobs and (webhook.page_cursor or 0) < 0:
+            cursor = -1 - (webhook.page_cursor or 0)
+            mine = update(webhooks).where(webhooks.c.id == webhook.id)
+            conn.execute(mine.values(page_cursor=cursor))
 
 
 def _lock_cursor(conn: Connection) -> int:

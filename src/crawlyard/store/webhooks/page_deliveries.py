@@ -17,8 +17,14 @@ from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.events.numbering import number
 from crawlyard.store.tables.jobs import PRESENT, events, jobs, pages
-from crawlyard.store.tables.webhooks import UNDELIVERED, deliveries, webhooks
-from crawlyard.store.webhooks.deliveries import END_EVENTS, lock_webhook
+from crawlyard.store.tables.webhooks import (
+    EXPECTS_PAGES,
+    UNDELIVERED,
+    cursors,
+    deliveries,
+    webhooks,
+)
+from crawlyard.store.webhooks.deliveries import END_EVENTS, expects_pages, lock_webhook
 
 PAGES_AHEAD = 500
 """Pending deliveries of one webhook, above which its further pages wait without rows."""
@@ -41,7 +47,7 @@ class PageDeliveryStore(StorePart):
 
         Pages above *settled* wait while their job runs: others with lower ids may be committed
         after them. When a job has ended and all its pages were answered or given up, the event of
-        its end gets its delivery, and the webhook receives no more.
+        its end gets its delivery. The webhook expects more only once the job is started again.
         """
         due = await self._database.read(partial(_find_due, settled=settled))
         created = 0
@@ -51,7 +57,7 @@ class PageDeliveryStore(StorePart):
         return created
 
 
-_WAITING = select(webhooks).where(webhooks.c.page_cursor.is_not(None), webhooks.c.active)
+_WAITING = select(webhooks).where(EXPECTS_PAGES, webhooks.c.active)
 
 
 def _is_any_waiting(conn: Connection) -> bool:
@@ -98,26 +104,29 @@ def _pages_after(job_no: int, cursor: int, limit: int) -> Select[int]:
 
 def _fan_out(conn: Connection, webhook_id: str, now: datetime, settled: int) -> int:
     webhook = lock_webhook(conn, webhook_id)
-    if webhook is None or not webhook.active or webhook.page_cursor is None:
+    if webhook is None or not webhook.active or not expects_pages(webhook):
         return 0
     following = _next_of(conn, webhook, settled)
     if following.is_empty:
         return 0
     new = [_delivery(webhook, -page_id, PAGE, now) for page_id in following.page_ids]
-    cursor = following.page_ids[-1] if following.page_ids else None
-    if following.is_over and (end := _end_of(conn, webhook)) is not None:
-        new.append(_delivery(webhook, end.seq, end.name, now))
+    cursor = following.page_ids[-1] if following.page_ids else -1 - (webhook.page_cursor or 0)
+    if following.is_over:
+        number(conn)  # the event of the end may not be numbered yet
+        end = _end_of(conn, webhook)
+        if end is not None and end.seq > conn.scalars(select(cursors.c.seq)).one():
+            return 0  # that event would make it expect pages again
+        if end is not None and webhook.wants(end):
+            new.append(_delivery(webhook, end.seq, end.name, now))
     insert_new(conn, deliveries, [DELIVERIES.row(delivery) for delivery in new])
     conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(page_cursor=cursor))
     return len(new)
 
 
 def _end_of(conn: Connection, webhook: Webhook) -> Event | None:
-    """Return the event of the end of its job if it wants that."""
-    number(conn)  # the event may not be numbered yet
+    """Return the event of the last end of its job, unless it was deleted."""
     ends = select(events).where(events.c.subject == webhook.job_id, events.c.name.in_(END_EVENTS))
-    event = EVENTS.first(conn, ends.order_by(events.c.seq.desc()).limit(1))
-    return event if event is not None and webhook.wants(event) else None
+    return EVENTS.first(conn, ends.order_by(events.c.seq.desc()).limit(1))
 
 
 def _delivery(webhook: Webhook, seq: int, name: str, now: datetime) -> Delivery:

@@ -13,7 +13,7 @@ def upgrade() -> None:
     headers: sa.Column[str] = sa.Column("headers", CleanText(), nullable=False, server_default="{}")
     op.add_column("webhooks", headers)
     op.add_column("webhooks", sa.Column("page_cursor", sa.BigInteger()))
-    waiting = sa.text("page_cursor IS NOT NULL")
+    waiting = sa.text("page_cursor >= 0")
     op.create_index(
         *("webhooks_pages", "webhooks", ["id"]), sqlite_where=waiting, postgresql_where=waiting
     )
