@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import Client
@@ -198,7 +199,7 @@ async def test_a_new_host_and_a_cancellation_need_consent(tmp_path: Path, mode: 
 
 async def test_an_address_that_is_not_public_is_left_to_the_user(tmp_path: Path) -> None:
     crawl = {"url": "http://127.0.0.1:9/"}
-    calls = {"plan": crawl, "start_crawl": {**crawl, "confirm": True}}
+    calls: dict[str, dict[str, Any]] = {"plan": crawl, "start_crawl": {**crawl, "confirm": True}}
     async with (
         crawlyard.open(Settings(data_dir=tmp_path / ".crawlyard")) as yard,
         client_of(yard, next(iter(REVISIONS))) as client,

@@ -757,4 +757,4 @@ INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VA
 
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0139')
+INSERT INTO alembic_version (version_num) VALUES ('0134')

@@ -1,6 +1,6 @@
 """Database schema, the same for SQLite and Postgres; `migrations/` upgrades older databases."""
 
-SCHEMA = "0139"
+SCHEMA = "0134"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 UPGRADABLE = ("0121", "0126", "0127", "0128", "0130", "0132", "0131", "0133")

@@ -5,7 +5,7 @@ from alembic import op
 
 from crawlyard.store.tables.base import CleanText
 
-revision = "0139"
+revision = "0134"
 down_revision = "0133"
 
 
