@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from crawlyard import LOCAL, Settings, Yard
+from crawlyard import LOCAL
 from crawlyard.api.near import NearSurface
 from crawlyard.bridges.firecrawl.documents import page_document
 from crawlyard.bridges.firecrawl.webhooks import secret_of
 from crawlyard.clock import SystemClock
-from crawlyard.config import BridgeName
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.demo.server import SiteServer
@@ -24,10 +23,7 @@ from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.services.webhooks.delivery import Deliverer
 from crawlyard.services.webhooks.formats import MAX_DOCUMENT_BODY
-from crawlyard.web.app import create_app
-from crawlyard.web.site import SiteOptions, open_site
-from tests.bridges.test_firecrawl_documents import Server
-from tests.clock import FakeClock
+from tests.bridges.test_firecrawl_documents import opened
 from tests.receiver import Receiver, answer, dropping
 from tests.site import Serve
 from tests.web.rig import Rig
@@ -57,13 +53,7 @@ async def site(site_server: Serve) -> SiteServer:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     """A server with the bridge, whose deliverers a test starts."""
-    async with Yard.open(Settings(data_dir=tmp_path)) as yard:
-        options = SiteOptions(rate_limits=False, bridges=(BridgeName.FIRECRAWL,))
-        site = await open_site(yard, options)
-        rig = Server(site=site, app=create_app(site), clock=FakeClock())
-        await rig.token(LOCAL.id)
-        grants = {"addresses": True, "private": False, "ignore_robots": False}
-        await rig.ask("PUT", "settings/grants", json=grants, headers={"If-Match": "*"})
+    async with opened(tmp_path) as rig:
         yield rig
 
 
@@ -139,8 +129,7 @@ async def test_each_page_arrives_signed_and_the_end_after_the_last(
     sent = [each for each in listed if each["event"] == "page"]
     assert len({each["page"] for each in sent}) == COUNT
     assert {each["seq"] for each in sent} == {None}
-    async with _delivering(rig):  # it has had all
-        await asyncio.sleep(0.1)
+    await _deliverer(rig).run(drain=True)  # it has had all
     assert len(receiver.messages) == len(bodies)
 
 

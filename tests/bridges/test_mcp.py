@@ -132,6 +132,19 @@ async def test_a_list_that_is_too_long_continues_after_its_last_page(
     assert (urls, cursor) == (["", "long", "gone"], None)
 
 
+async def test_a_cursor_that_is_none_is_named(tmp_path: Path) -> None:
+    calls = {
+        "pages": {"job_id": "1", "cursor": "abc"},
+        "search_pages": {"words": "", "cursor": "abc"},
+    }
+    async with (
+        crawlyard.open(Settings(data_dir=tmp_path / ".crawlyard")) as yard,
+        client_of(yard, next(iter(REVISIONS))) as client,
+    ):
+        for tool, arguments in calls.items():
+            assert "cursor" in text_of(await client.call_tool(tool, arguments))
+
+
 async def test_changes_of_a_site_are_listed_after_a_cursor_and_compared(
     yard: Yard, site_server: Serve
 ) -> None:

@@ -78,7 +78,7 @@ async def save_form(save: Callable[[Form], Awaitable[T]], form: Form) -> T:
     receivers = [webhook["url"] for webhook in form.get("webhooks", ())]
     hosts = {urlsplit(url).netloc.rpartition("@")[2] for url in [*form["urls"], *receivers]}
     try:
-        return await save({**form, "allow_addresses": sorted(hosts)})
+        return await save({**form, "allow_addresses": sorted(filter(None, hosts))})
     except Forbidden:
         raise first from None
     except Invalid as error:
@@ -207,7 +207,7 @@ async def status(request: Request) -> Response:
     """
     yard, job = surface_of(request), await job_of(request)
     ended, cursor = job.state in ENDED, request.query_params.get("skip")
-    if cursor and not (cursor.isascii() and cursor.isdigit()):
+    if cursor and not re.fullmatch("[0-9]{1,18}", cursor):
         raise Invalid("skip", f"expected that of `next`, got {cursor!r:.80}")
     answer = status_of(job)
     if ended or cursor is not None:

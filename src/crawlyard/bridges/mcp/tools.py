@@ -49,7 +49,9 @@ _CONTROLS = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_wo
 
 E = TypeVar("E", bound=BaseModel)
 JobId = Annotated[str, Field(description="Id of the job, as start_crawl returned it.")]
-Cursor = Annotated[str | None, Field(description="next_cursor of the answer before.")]
+_NEXT = "next_cursor of the answer before."
+Cursor = Annotated[str | None, Field(description=_NEXT)]
+PageCursor = Annotated[str | None, Field(description=_NEXT, pattern=r"^[0-9]{1,18}$")]
 MaxPages = Annotated[int, Field(ge=1, description="Limit of pages.")]
 MaxDepth = Annotated[int | None, Field(ge=0, description="Limit of links followed in a row.")]
 
@@ -187,7 +189,7 @@ class AgentTools:
         self,
         job_id: JobId,
         context: Context,
-        cursor: Cursor = None,
+        cursor: PageCursor = None,
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
     ) -> answers.PagesAnswer:
         """List the pages of a job without their text, also while it runs."""
@@ -200,7 +202,7 @@ class AgentTools:
         words: str,
         context: Context,
         host: str | None = None,
-        cursor: Cursor = None,
+        cursor: PageCursor = None,
         limit: Annotated[int, Field(ge=1, le=100)] = 20,
     ) -> answers.PagesAnswer:
         """Find pages of all jobs that have all words in URL, title or text, newest first."""

@@ -133,8 +133,8 @@ JobWebhooks: TypeAlias = Annotated[
     tuple[JobWebhook, ...],
     about(
         "webhooks for events of the job",
-        help="Send events of the job to URL; a JSON object can add events, secret and "
-        "metadata. Repeatable.",
+        help="Send events of the job to URL; a JSON object can add events, secret, "
+        "metadata and headers. Repeatable.",
         panel=Panel.JOB,
         flag="--webhook",
         metavar="URL",
@@ -181,8 +181,8 @@ class Webhook(Struct, frozen=True, kw_only=True):
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     headers: Annotated[Mapping[str, str], HIDDEN] = field(default_factory=dict)  # of each request
-    # last page of the job that has a delivery; below zero: -1 less that, and the job has ended;
-    # None: it receives no pages
+    # id of the last page of its job that has a delivery, with its bits inverted (~) once the job
+    # has ended and all were sent; None: it receives no pages
     page_cursor: Annotated[int | None, HIDDEN] = None
     version: int = 1
     created_at: datetime
@@ -335,7 +335,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     id: str  # msg_…
     no: int  # the store's own key, increasing
     webhook_id: str
-    seq: int  # of the event; of a page, its id below zero
+    seq: int  # of the event; of a page, its id, negated
     name: Annotated[str, answer_name("event")]
     state: DeliveryState = DeliveryState.PENDING
     attempts: tuple[DeliveryAttempt, ...] = ()  # oldest first

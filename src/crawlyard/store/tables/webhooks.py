@@ -43,7 +43,7 @@ webhooks = Table(
     Column("schedule_id", String(36)),
     Column("metadata", CleanText, nullable=False),  # JSON
     Column("headers", CleanText, nullable=False),  # JSON
-    Column("page_cursor", BigInteger),  # id of a page
+    Column("page_cursor", BigInteger),
     Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -72,7 +72,7 @@ deliveries = Table(
     Column("no", Key, primary_key=True),
     Column("id", String(64), nullable=False),
     Column("webhook_id", ForeignKey("webhooks.id"), nullable=False),
-    Column("seq", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),  # negative: of a page
     Column("name", String(32), nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", CleanText, nullable=False),  # JSON

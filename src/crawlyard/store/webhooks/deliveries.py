@@ -207,11 +207,6 @@ def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     return len(looked_at)
 
 
-def expects_pages(webhook: Webhook) -> bool:
-    """Return whether a webhook receives pages, and its job had not ended with all of them sent."""
-    return webhook.page_cursor is not None and webhook.page_cursor >= 0
-
-
 def _expect_pages_again(
     conn: Connection, concerned: Sequence[Webhook], happened: Sequence[Event]
 ) -> None:
@@ -219,10 +214,10 @@ def _expect_pages_again(
     names = END_EVENTS | {EventName.STARTED}
     jobs = {event.subject for event in happened if event.name in names}
     for webhook in concerned:
-        if webhook.job_id in jobs and (webhook.page_cursor or 0) < 0:
-            cursor = -1 - (webhook.page_cursor or 0)
+        cursor = webhook.page_cursor
+        if webhook.job_id in jobs and cursor is not None and cursor < 0:
             mine = update(webhooks).where(webhooks.c.id == webhook.id)
-            conn.execute(mine.values(page_cursor=cursor))
+            conn.execute(mine.values(page_cursor=~cursor))
 
 
 def _lock_cursor(conn: Connection) -> int:

@@ -24,7 +24,7 @@ from crawlyard.store.tables.webhooks import (
     deliveries,
     webhooks,
 )
-from crawlyard.store.webhooks.deliveries import END_EVENTS, expects_pages, lock_webhook
+from crawlyard.store.webhooks.deliveries import END_EVENTS, lock_webhook
 
 PAGES_AHEAD = 500
 """Pending deliveries of one webhook, above which its further pages wait without rows."""
@@ -104,18 +104,21 @@ def _pages_after(job_no: int, cursor: int, limit: int) -> Select[int]:
 
 def _fan_out(conn: Connection, webhook_id: str, now: datetime, settled: int) -> int:
     webhook = lock_webhook(conn, webhook_id)
-    if webhook is None or not webhook.active or not expects_pages(webhook):
+    if webhook is None or not webhook.active:
+        return 0
+    cursor = webhook.page_cursor
+    if cursor is None or cursor < 0:  # another deliverer was faster
         return 0
     following = _next_of(conn, webhook, settled)
     if following.is_empty:
         return 0
     new = [_delivery(webhook, -page_id, PAGE, now) for page_id in following.page_ids]
-    cursor = following.page_ids[-1] if following.page_ids else -1 - (webhook.page_cursor or 0)
+    cursor = following.page_ids[-1] if following.page_ids else ~cursor
     if following.is_over:
         number(conn)  # the event of the end may not be numbered yet
         end = _end_of(conn, webhook)
         if end is not None and end.seq > conn.scalars(select(cursors.c.seq)).one():
-            return 0  # that event would make it expect pages again
+            return 0  # `DeliveryStore.fan_out` must process that event first: it resets the cursor
         if end is not None and webhook.wants(end):
             new.append(_delivery(webhook, end.seq, end.name, now))
     insert_new(conn, deliveries, [DELIVERIES.row(delivery) for delivery in new])
