@@ -302,7 +302,8 @@ async def test_all_rows_of_a_long_list_follow_their_progress(empty: Stage) -> No
     async with empty.page("/jobs?limit=200") as page:
         await expect(rows(page)).to_have_count(200)
         at_once, visible, in_time = await page.evaluate(_CHANGE, _ROUNDS)
-        assert 0 < at_once < 100  # those in sight
+        # those in sight; the server's own progress may set all rows back in a round or two
+        assert at_once > _ROUNDS / 2
         assert visible
         assert in_time == 200
 
@@ -315,7 +316,7 @@ _CHANGE = """
     const rows = [...document.querySelectorAll("#jobs tbody tr[data-id]")];
     const follows = (tr, i, n) => tr.textContent.includes((1000 + n * 4 + i).toLocaleString());
     const following = (n) => rows.filter((tr, i) => follows(tr, i, n)).length;
-    let fewest = rows.length; // rows out of sight catch up after some round, every two seconds
+    let atOnce = 0; // rounds after which only rows in sight follow; the others take two seconds
     for (let n = 1; n <= rounds; n++) {
       const detail = rows.map((tr, i) => ({
         id: tr.dataset.id, done: 1000 + n * 4 + i, found: 4000 + n * 7, failed: n, pages: n,
@@ -323,13 +324,14 @@ _CHANGE = """
       }));
       live.dispatchEvent(new CustomEvent("progress", { detail }));
       await new Promise(requestAnimationFrame);
-      fewest = Math.min(fewest, following(n));
+      const some = following(n);
+      if (some > 0 && some < 100) atOnce++;
     }
     rows[150].scrollIntoView();
     for (let n = 0; n < 3; n++) await new Promise(requestAnimationFrame);
     const seen = follows(rows[150], 150, rounds);
     await new Promise((resolve) => setTimeout(resolve, 2500));
-    return [fewest, seen, following(rounds)];
+    return [atOnce, seen, following(rounds)];
   }
 """
 
