@@ -259,7 +259,7 @@ class RedisBus:
                 self._echo_received = False
                 with suppress(Exception):
                     async with asyncio.timeout(TIMEOUT_S):
-                        await pubsub.aclose()  # type: ignore[no-untyped-call]  # it has no types
+                        await pubsub.aclose()
 
     def _handle_message(self, data: bytes) -> None:
         """Pass a received message to the subscribers."""
