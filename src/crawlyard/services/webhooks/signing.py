@@ -60,6 +60,6 @@ def why_unverified(secret: str, headers: Mapping[str, str], body: bytes) -> str:
         Signer(secret).verify(body, dict(headers), json_parse=False)
     except WebhookVerificationError as error:
         return str(error)
-    except (ValueError, RuntimeError):  # not base64, not UTF-8, or without a comma
+    except (ValueError, RuntimeError):  # not base64, or without a comma
         return "The signature or the secret is malformed"
     return ""
