@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
-from crawlyard.core.access.credential import CredentialKind, TriggerTarget, digest_of
+from crawlyard.core.access.credential import CredentialKind, CredentialTarget, digest_of
 from crawlyard.core.access.site_session import LoginKind, SiteSession
 from crawlyard.core.access.user import Permit, Quota, Role
 from crawlyard.core.crawl.link import encode_links
@@ -113,7 +113,7 @@ class _Builder:
             kind=CredentialKind.TRIGGER,
             prefix=f"cyh_{TRIGGER:08}",
             label="CMS",
-            target=TriggerTarget(schedule_id=fixed(NIGHTLY)),
+            target=CredentialTarget(schedule_id=fixed(NIGHTLY)),
         )
         await self._store.credentials.add(trigger)
 

@@ -127,11 +127,15 @@ def apps_are_used_again() -> Iterator[None]:
 
 
 async def a_rig(
-    store: Store, options: SiteOptions | None = None, clock: FakeClock | None = None
+    store: Store,
+    options: SiteOptions | None = None,
+    clock: FakeClock | None = None,
+    *,
+    public_url: str = "",
 ) -> Rig:
     """Return a server on *store*, with a token of the admin's."""
     clock = clock or FakeClock()
-    yard = Yard(Settings(database_url=IN_MEMORY), store, clock)
+    yard = Yard(Settings(database_url=IN_MEMORY, public_url=public_url), store, clock)
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=an_app(site), clock=clock)
     await rig.token(LOCAL.id)

@@ -30,7 +30,7 @@ with lazily():
         search,
         workers,
     )
-    from crawlyard.cli.jobs import check, crawl, diff, groups, jobs
+    from crawlyard.cli.jobs import check, crawl, diff, groups, jobs, shares
     from crawlyard.cli.schedules import schedules, triggers
     from crawlyard.cli.server import agents, audit, demo, serve, service, work
     from crawlyard.cli.sites import sessions
@@ -44,6 +44,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "check": lambda: check.check,
         "jobs": lambda: jobs.app,
         "groups": lambda: groups.app,
+        "shares": lambda: shares.app,
         "pages": lambda: search.pages,
         "diff": lambda: diff.diff,
         "templates": lambda: templates.app,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crawlyard.cli.server.deadline import Deadline
-    from crawlyard.core.access.answers import NewTokenOut, NewTriggerOut
+    from crawlyard.core.access.answers import NewShareOut, NewTokenOut, NewTriggerOut
     from crawlyard.core.instance import ReadyOut
     from crawlyard.core.purge_result import PurgeResult
     from crawlyard.services.surface import Surface
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from crawlyard.yard import Yard
 
 T = TypeVar("T")
-NewSecret = TypeVar("NewSecret", "NewTokenOut", "NewTriggerOut")
+NewSecret = TypeVar("NewSecret", "NewShareOut", "NewTokenOut", "NewTriggerOut")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
 _DEFAULT_LIMIT = 50  # items of a list on a terminal
@@ -201,7 +201,7 @@ class Session(Struct, frozen=True, kw_only=True):
     async def show_secret(
         self, kind: str, created: NewSecret, view: View[NewSecret], sentence: str
     ) -> None:
-        """Write a new token or trigger below *sentence*, or only its secret.
+        """Write a new token, trigger or share link below *sentence*, or only its secret.
 
         Raises:
             Unavailable: it was created before, and that response was lost: secrets are not stored.
@@ -215,7 +215,7 @@ class Session(Struct, frozen=True, kw_only=True):
         if self.common.writes_records:
             await self.show(created, view)
         else:
-            write_line(created.token)
+            write_line(getattr(created, "share_url", None) or created.token)
 
     def full_command(self, command: str) -> str:
         """Return *command* as typed to act on this same instance."""

@@ -17,6 +17,7 @@ with lazily():
     from crawlyard.services.access import (
         audit,
         settings,
+        shares,
         site_sessions,
         tokens,
         triggers,
@@ -74,6 +75,11 @@ class Surface:
     def triggers(self) -> "triggers.Triggers":
         """Addresses that other programs call to start a schedule or a template."""
         return self._noun(triggers.Triggers)
+
+    @cached_property
+    def shares(self) -> "shares.Shares":
+        """Links that show a job to people without an account."""
+        return self._noun(shares.Shares)
 
     @cached_property
     def jobs(self) -> "jobs.Jobs":

@@ -93,6 +93,7 @@ class ChangeQuery(Struct, frozen=True, kw_only=True):
     """Filter of the changes of runs; an empty field does not filter."""
 
     schedule_id: str | None = None
+    job_id: str | None = None  # the later of the two runs
     owner: str | None = None
     kinds: frozenset[ChangeKind] = frozenset()
     after: int = 0  # a seq above this one

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.answer import API
-from crawlyard.web import pages, problems, reader, reference
+from crawlyard.web import pages, problems, reader, reference, shared
 from crawlyard.web.bridges import BridgeRoute, run_bridges
 from crawlyard.web.by_hand import BY_HAND, ENDPOINTS
 from crawlyard.web.endpoints import routes_of
@@ -28,7 +28,7 @@ def has_websockets(app: Starlette) -> bool:
 def create_app(site: Site) -> Starlette:
     """Return the application that serves *site*."""
     routes = [*routes_of(API, ENDPOINTS, BY_HAND), *reference.ROUTES]
-    routes += [*reader.ROUTES, *pages.ROUTES]
+    routes += [*reader.ROUTES, *shared.ROUTES, *pages.ROUTES]
     bridges = [BridgeRoute(site, name) for name in site.options.bridges]
     app = Starlette(routes=[*routes, *bridges], lifespan=lambda _: run_bridges(bridges))
     app.router.redirect_slashes = False

@@ -146,7 +146,7 @@ async def export(request: Request, endpoint: Endpoint, results: Results) -> Resp
     chunks = await results.export(**args, format_=form)
     gzip = args.get("gzip", False)
     kind = _GZIP if gzip else MEDIA_TYPES[form]
-    return _file(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
+    return file_response(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
 
 
 async def _job(request: Request, job_id: str) -> Job:
@@ -159,14 +159,14 @@ async def export_all(request: Request, endpoint: Endpoint, pages: Pages) -> Resp
     """Answer with the pages of all jobs as a file."""
     args, form = await _export(request, endpoint, _ALL_JOBS_FORMATS)
     chunks = await pages.export(**args | {"format_": form.value})
-    return _file(chunks, MEDIA_TYPES[form], f"pages{form.suffix}")
+    return file_response(chunks, MEDIA_TYPES[form], f"pages{form.suffix}")
 
 
 async def export_audit(request: Request, endpoint: Endpoint, log: AuditLog) -> Response:
     """Answer with the audit log as a file."""
     args, form = await _export(request, endpoint, _TEXT_FORMATS)
     chunks = await log.export(**args | {"format_": form.value})
-    return _file(chunks, MEDIA_TYPES[form], f"audit{form.suffix}")
+    return file_response(chunks, MEDIA_TYPES[form], f"audit{form.suffix}")
 
 
 async def _export(
@@ -181,7 +181,8 @@ async def _export(
     return args, form
 
 
-def _file(chunks: AsyncIterator[bytes], media_type: str, name: str) -> Response:
+def file_response(chunks: AsyncIterator[bytes], media_type: str, name: str) -> Response:
+    """Return *chunks* as a download called *name*."""
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(chunks, media_type=media_type, headers=disposition)
 
@@ -206,7 +207,9 @@ def _limits(site: Site) -> dict[str, int]:
     }
 
 
-async def template_file(request: Request, endpoint: Endpoint, templates: Templates) -> Response:
+async def templatefile_response(
+    request: Request, endpoint: Endpoint, templates: Templates
+) -> Response:
     """Answer with a version of a template, by default the current one, as a YAML or JSON file."""
     args = await arguments(request, endpoint)
     form = args.setdefault("format_", FileFormat.YAML)

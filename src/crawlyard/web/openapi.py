@@ -40,6 +40,7 @@ TAGS: Mapping[str, str] = {
     "users": "User accounts, roles and quotas.",
     "tokens": "API tokens.",
     "audit": "What users did, from which address and when: for admins.",
+    "shares": "Links that show a job to people without an account.",
     "triggers": "Addresses that other programs call to start a schedule or a template.",
     "jobs": "Submit, watch, edit and control crawls.",
     "groups": "Jobs that were submitted together.",

@@ -46,7 +46,8 @@ Source: Content Security Policy Level 3, W3C.
 
 _FOREVER = "public, max-age=31536000, immutable"
 _THEMES = frozenset({"light", "dark"})
-_HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie"}
+HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie"}
+"""Headers of all pages."""
 _RELOAD_S = "5"  # a page reloads itself while the store is unavailable
 _SNAPSHOTS = ("hello", "ping", "bye", "resync", "counts", "workers", "jobs.progress")
 _WORDS = dict.fromkeys((*_SNAPSHOTS, *map(event_word, EventName)))
@@ -160,18 +161,18 @@ def render(template: str, **values: Any) -> str:
     return _templates.get_template(template).render(**values)
 
 
+def theme_of(request: Request) -> dict[str, str]:
+    """Return what every page needs: the path of static files, and the theme of the browser."""
+    theme = request.cookies.get("crawlyard_theme", "")
+    return {"static": ROOT, "theme": theme if theme in _THEMES else ""}
+
+
 def _shell(page: DashboardPage, request: Request, **more: Any) -> Response:
-    theme, entry = request.cookies.get("crawlyard_theme", ""), f"js/pages/{page.module}.js"
+    sheets = sheets_of(f"js/pages/{page.module}.js")
     html = render(
-        f"{page.module}.html",
-        page=page,
-        static=ROOT,
-        sheets=sheets_of(entry),
-        theme=theme if theme in _THEMES else "",
-        nav=_NAV,
-        **more,
+        f"{page.module}.html", page=page, sheets=sheets, nav=_NAV, **theme_of(request), **more
     )
-    return HTMLResponse(html, headers=_HEADERS)
+    return HTMLResponse(html, headers=HEADERS)
 
 
 def _page_values(page: DashboardPage, request: Request, caller: Caller) -> dict[str, Any]:
@@ -206,30 +207,25 @@ def _handler_of(page: DashboardPage) -> Callable[..., Coroutine[Any, Any, Respon
         except StoreUnavailable as error:
             reload_headers = {"Refresh": _RELOAD_S, "Retry-After": _RELOAD_S}
             detail = f"{str(error)[:1].upper()}{str(error)[1:]}."
-            return _message_page(request, 503, "Not available now", detail, reload_headers)
+            return message_page(request, 503, "Not available now", detail, reload_headers)
         return _shell(page, request, seq=seq, **_page_values(page, request, caller))
 
     return show
 
 
-def _message_page(
+def message_page(
     request: Request,
     status: int,
     title: str,
     detail: str,
-    reload_headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return a page with one sentence, without store or scripts."""
-    theme = request.cookies.get("crawlyard_theme", "")
+    more = headers or {}
     html = render(
-        "plain.html",
-        static=ROOT,
-        theme=theme if theme in _THEMES else "",
-        title=title,
-        detail=detail,
-        reload_headers=reload_headers,
+        "plain.html", title=title, detail=detail, reloads="Refresh" in more, **theme_of(request)
     )
-    return HTMLResponse(html, status, _HEADERS | {**(reload_headers or {})})
+    return HTMLResponse(html, status, HEADERS | {**more})
 
 
 def is_for_people(request: Request) -> bool:
@@ -240,7 +236,7 @@ def is_for_people(request: Request) -> bool:
 
 def not_found_page(request: Request) -> Response:
     """Return the 404 page."""
-    return _message_page(request, 404, "Not found", "There is no page at this address.")
+    return message_page(request, 404, "Not found", "There is no page at this address.")
 
 
 async def sign_in(request: Request) -> Response:

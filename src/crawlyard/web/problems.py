@@ -238,11 +238,11 @@ def answer(
 
 
 def path_shown(request: Request) -> str:
-    """Return the path of a request for logs and problems, without the token of a trigger."""
-    return _HOOK.sub("/hooks/…", request.url.path)
+    """Return the path of a request for logs and problems, without the token in it."""
+    return _TOKEN.sub(r"\1…", request.url.path)
 
 
-_HOOK = re.compile(r"^/hooks/[^/]+")
+_TOKEN = re.compile(r"^(/hooks/|/shared/)[^/]+")
 
 
 def problem_body(

@@ -38,7 +38,7 @@ from crawlyard.lazy import lazily
 
 # a command needs one or two of them: 80 ms
 with lazily():
-    from crawlyard.cli.jobs import edits, run_and_watch, summary, views
+    from crawlyard.cli.jobs import edits, run_and_watch, shares, summary, views
     from crawlyard.cli.render import job_display
     from crawlyard.store import queries
 if TYPE_CHECKING:
@@ -87,6 +87,13 @@ Timeout = Annotated[
         values.duration, "--timeout", "DURATION", "Stop waiting after DURATION; the jobs continue."
     ),
 ]
+ShareDays = Annotated[
+    float | None, option(float, "--days", "N", "Days until it expires, at most 90; default 7.")
+]
+ShareDownloads = Annotated[
+    bool, flag("--downloads", text="Allow downloads of the pages as JSON Lines and CSV.")
+]
+ShareName = Annotated[str, option(values.line, "--name", "TEXT", "A note: who gets it.")]
 
 
 @app.command("list")
@@ -260,6 +267,33 @@ async def retry(
     if failed or kind:
         return await _queue(session, jobs, retry_failed, "queued", here)
     return await _queue(session, jobs, again, "queued as a new job", here)
+
+
+@app.command()
+@action(creates=True, days="--days")
+async def share(
+    session: "Session",
+    job: Id,
+    *,
+    days: ShareDays = None,
+    downloads: ShareDownloads = False,
+    name: ShareName = "",
+    idempotency_key: IdempotencyKey = None,
+) -> None:
+    """Create a link that shows a job to anyone who has it, without an account.
+
+    crawlyard jobs share ID
+    crawlyard jobs share ID --days 30 --downloads --name "the editors"
+
+    It shows progress, outcome, pages, problems and changes. The server needs a public URL.
+    """
+    job_id = await job_id_of(session, job)
+    lasts = {} if days is None else {"days": days}
+    created = await session.surface.shares.create(
+        job_id, **lasts, downloads=downloads, name=name, idempotency_key=idempotency_key
+    )
+    sentence = f"share link {created.id}, until {created.expires_at:%Y-%m-%d}; not shown again:"
+    await session.show_secret("share", created, shares.CREATED, sentence)
 
 
 @app.command("set")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from crawlyard.core.access.credential import Credential, IssuedCredential, TriggerTarget
+from crawlyard.core.access.credential import Credential, CredentialTarget, IssuedCredential
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import NO_DATE, Permit, User
@@ -104,7 +104,7 @@ class TriggerOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, credential: Credential) -> "TriggerOut":
         """Return the answer without the token."""
-        target = credential.target or TriggerTarget()
+        target = credential.target or CredentialTarget()
         return cls.filled(
             credential,
             user=credential.user_id,
@@ -126,6 +126,48 @@ class NewTriggerOut(TriggerOut, frozen=True, kw_only=True):
     def with_secret(cls, issued: IssuedCredential) -> "NewTriggerOut":
         """Return the answer for a new trigger: the only one that shows its token."""
         return cls.filled(TriggerOut.of(issued.credential), token=issued.secret)
+
+
+class ShareOut(Wire, frozen=True, kw_only=True):
+    """A share link, without its token."""
+
+    object: Literal["share"] = "share"
+    id: str
+    user: str  # it shows the job for as long as they may change it
+    name: str
+    prefix: str  # the first characters of the token
+    job_id: str
+    downloads: bool  # the pages of the job can be downloaded
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None  # to the minute
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, credential: Credential) -> "ShareOut":
+        """Return the answer without the token."""
+        target = credential.target or CredentialTarget()
+        return cls.filled(
+            credential,
+            user=credential.user_id,
+            name=credential.label,
+            last_used_at=credential.used_at,
+            job_id=target.job_id,
+            downloads=target.downloads,
+        )
+
+
+class NewShareOut(ShareOut, frozen=True, kw_only=True):
+    """A share link with its token: shown this once."""
+
+    token: str | None  # null if the answer is repeated for its Idempotency-Key
+    share_url: str | None  # the address to open in a browser; null as *token* is
+
+    @classmethod
+    def with_secret(cls, issued: IssuedCredential, public_url: str) -> "NewShareOut":
+        """Return the answer for a new link: the only one that shows its token."""
+        url = f"{public_url}/shared/{issued.secret}"
+        return cls.filled(ShareOut.of(issued.credential), token=issued.secret, share_url=url)
 
 
 class TriggeredOut(Wire, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Credentials: API tokens, browser sessions, one-time sign-in links and triggers.
+"""Credentials: API tokens, browser sessions, sign-in links, triggers and share links.
 
 Only the SHA-256 of a secret is stored. A secret has 256 random bits, so a slow hash would
 add nothing.
@@ -33,6 +33,7 @@ class CredentialKind(StrEnum):
     SESSION = auto()  # for a browser: its cookie
     LINK = auto()  # signs in once
     TRIGGER = auto()  # starts one schedule or template: in the URL that another program calls
+    SHARE = auto()  # shows one job: in the URL that anyone may open
 
 
 _PREFIXES: Mapping[CredentialKind, str] = {
@@ -40,18 +41,21 @@ _PREFIXES: Mapping[CredentialKind, str] = {
     CredentialKind.SESSION: "cys_",
     CredentialKind.LINK: "cyl_",
     CredentialKind.TRIGGER: "cyh_",
+    CredentialKind.SHARE: "cyv_",
 }
 _SHOWN = 12  # characters
 
 
-class TriggerTarget(Struct, frozen=True, kw_only=True):
-    """The schedule or template that a trigger starts."""
+class CredentialTarget(Struct, frozen=True, kw_only=True):
+    """The schedule or template that a trigger starts, or the job that a share link shows."""
 
     schedule_id: str | None = None
     template_id: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)  # of the template
     # parameters of the template that the body of a request sets: a JSON Pointer for each
     mapping: Mapping[str, str] = field(default_factory=dict)
+    job_id: str | None = None
+    downloads: bool = False  # the pages of the job can be downloaded
 
 
 class Credential(Struct, frozen=True, kw_only=True):
@@ -67,7 +71,7 @@ class Credential(Struct, frozen=True, kw_only=True):
     permits: Annotated[frozenset[Permit] | None, answer_name("scopes")] = None
     # of a session: the token or link it was opened with
     parent_id: Annotated[str | None, HIDDEN] = None
-    target: Annotated[TriggerTarget | None, HIDDEN] = None  # of a trigger
+    target: Annotated[CredentialTarget | None, HIDDEN] = None  # of a trigger or a share link
     created_at: datetime
     expires_at: datetime | None = None
     used_at: Annotated[datetime | None, answer_name("last_used_at")] = None  # to the minute

@@ -50,6 +50,7 @@ class SectionName(StrEnum):
     CEILINGS = auto()  # upper limits of one job of any user; higher limits are lowered
     RETENTION = auto()  # retention periods
     DEFAULTS = auto()  # default spec fields of jobs submitted over the API
+    SHARING = auto()  # links that show a job to people without an account
 
 
 class Section(Struct, frozen=True, kw_only=True):
@@ -80,6 +81,11 @@ def ceilings_of(value: Mapping[str, object]) -> Limits:
     """Return the ceilings set by a stored section."""
     limits: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
     return Limits(**limits)
+
+
+def shares_links(value: Mapping[str, object]) -> bool:
+    """Return whether a stored section allows share links; by default, it does."""
+    return value.get("links", True) is True
 
 
 def days_of(
@@ -119,6 +125,11 @@ def _read_retention(value: Mapping[str, object]) -> dict[str, object]:
     }
 
 
+def _read_sharing(value: Mapping[str, object]) -> dict[str, object]:
+    _check_names(value, ("links",))
+    return {"links": _read("links", boolean, value.get("links", True))}
+
+
 def _days(value: object) -> float:
     days = number(value)
     if not 0 <= days <= MOST_DAYS:
@@ -155,6 +166,7 @@ _READERS: Mapping[SectionName, Callable[[Mapping[str, object]], dict[str, object
             SectionName.CEILINGS: _read_ceilings,
             SectionName.RETENTION: _read_retention,
             SectionName.DEFAULTS: _read_defaults,
+            SectionName.SHARING: _read_sharing,
         }
     )
 )

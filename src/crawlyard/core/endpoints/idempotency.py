@@ -13,7 +13,7 @@ DEAD_AFTER = timedelta(minutes=2)
 MAX_KEY = 255
 """Characters of an Idempotency-Key."""
 
-SHOWN_ONCE = frozenset({"secret", "token"})
+SHOWN_ONCE = frozenset({"secret", "share_url", "token"})
 """Fields of a reply that are not stored."""
 
 

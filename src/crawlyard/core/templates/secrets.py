@@ -62,6 +62,13 @@ def hide_credentials(spec: Mapping[str, object]) -> dict[str, object]:
     return _Cleaner(put=HIDDEN).spec(spec)
 
 
+def has_credentials(spec: Mapping[str, object]) -> bool:
+    """Return whether the form *spec* has any credential."""
+    cleaner = _Cleaner(put=HIDDEN)
+    cleaner.spec(spec)
+    return bool(cleaner.found)
+
+
 def hide_params(
     params: Mapping[str, object], secret: Collection[str] | None = None
 ) -> dict[str, object]:

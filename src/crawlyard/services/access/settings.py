@@ -30,7 +30,7 @@ class SiteSettings(Noun):
 
     @endpoint("GET /settings", ANYBODY)
     async def list(self) -> Slice[SectionOut]:
-        """List the sections: `grants`, `ceilings`, `retention` and `defaults`."""
+        """List the sections: `grants`, `ceilings`, `retention`, `defaults` and `sharing`."""
         return Slice(items=[await self.get(name) for name in SectionName])
 
     @endpoint("GET /settings/{section}", ANYBODY)
@@ -79,7 +79,7 @@ class SiteSettings(Noun):
     async def _section_out(self, section: Section) -> SectionOut:
         effective: dict[str, object] = dict(section.value)
         match SectionName(section.name):
-            case SectionName.GRANTS | SectionName.CEILINGS as name:
+            case SectionName.GRANTS | SectionName.CEILINGS | SectionName.SHARING as name:
                 effective = section_read(name, section.value)
             case SectionName.RETENTION:
                 holds = await janitor.current_options(self._services.store, self._services.keeping)

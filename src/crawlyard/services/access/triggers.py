@@ -14,8 +14,8 @@ from crawlyard.core.access.credential import (
     SECRET_BYTES,
     Caller,
     CredentialKind,
+    CredentialTarget,
     IssuedCredential,
-    TriggerTarget,
 )
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import (
@@ -137,7 +137,7 @@ class Triggers(IssuedCredentials):
         template: str | None,
         params: Mapping[str, Any],
         mapping: Mapping[str, str],
-    ) -> TriggerTarget:
+    ) -> CredentialTarget:
         store, actor = self._services.store, self._actor
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may view jobs, but not start them")
@@ -150,11 +150,11 @@ class Triggers(IssuedCredentials):
             startable = await find_schedule(store, actor, schedule)
             if not actor.may_change(startable.owner):
                 raise Forbidden(f"{actor.id} may see schedule {schedule}, but not start it")
-            return TriggerTarget(schedule_id=startable.id)
+            return CredentialTarget(schedule_id=startable.id)
         usable = await find_template(store, actor, template or "")
         _check_mapping(mapping, [parameter.name for parameter in usable.parameters])
         await render_template(store, actor, usable.id, params)  # it could be submitted now
-        return TriggerTarget(template_id=usable.id, params=dict(params), mapping=dict(mapping))
+        return CredentialTarget(template_id=usable.id, params=dict(params), mapping=dict(mapping))
 
 
 async def start(services: "Services", caller: Caller, body: Mapping[str, Any]) -> TriggeredOut:
@@ -165,7 +165,7 @@ async def start(services: "Services", caller: Caller, body: Mapping[str, Any]) -
         Invalid: *body* lacks a mapped value, or sets a start URL out of scope.
         NotFound: the schedule or template is gone.
     """
-    target = caller.credential.target or TriggerTarget()
+    target = caller.credential.target or CredentialTarget()
     if target.schedule_id is not None:
         schedules = Schedules(services, caller.actor, caller.permits)
         job = await schedules.run(target.schedule_id)
@@ -175,7 +175,7 @@ async def start(services: "Services", caller: Caller, body: Mapping[str, Any]) -
 
 
 async def _submit(
-    services: "Services", caller: Caller, target: TriggerTarget, body: Mapping[str, Any]
+    services: "Services", caller: Caller, target: CredentialTarget, body: Mapping[str, Any]
 ) -> JobOut:
     template_id = target.template_id or ""
     params = {**target.params}
@@ -188,7 +188,7 @@ async def _submit(
     return await jobs.create(template=template_id, params=params)
 
 
-def _needed(target: TriggerTarget) -> Permit:
+def _needed(target: CredentialTarget) -> Permit:
     return Permit.JOBS_WRITE if target.schedule_id is None else Permit.SCHEDULES_WRITE
 
 

@@ -81,15 +81,19 @@ async def _links(store: Store, job_id: str, query: PageQuery) -> AsyncGenerator[
             yield as_dict(link)
 
 
-def export_pages(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+def export_pages(
+    store: Store, job: Job, query: PageQuery, form: Format, *, html: bool = True
+) -> AsyncIterator[bytes]:
     """Return the pages of *job* that match *query*, in pieces that end anywhere.
+
+    Without *html*, stored HTML and response headers are left out where records would have them.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
     """
     spec = job.spec
     names = tuple(name for name, _ in spec.extract)
-    plan = Plan(format=form, text=spec.text, html=spec.keep_html, extracted=names)
+    plan = Plan(format=form, text=spec.text, html=html and spec.keep_html, extracted=names)
     plan.check()
     if form is Format.WARC:
         name = file_name(spec.name, job.id, form)

@@ -126,15 +126,19 @@ class CredentialStore(StorePart):
         kind: CredentialKind,
         before: str | None,
         limit: int,
+        job_id: str | None = None,
     ) -> list[Credential]:
         """Return at most *limit* credentials of *kind* with ids below *before*, newest first.
 
-        *user_id* ``None`` means all users, *before* ``None`` the newest credentials.
+        *user_id* ``None`` means all users, *before* ``None`` the newest credentials, and *job_id*
+        ``None`` those for any job.
         """
         filters = equal((credentials.c.kind, kind.value), (credentials.c.user_id, user_id))
         query = select(credentials).where(*filters)
         if before is not None:
             query = query.where(credentials.c.id < before)
+        if job_id is not None:  # a user has few that could match: no index is worth its writes
+            query = query.where(credentials.c.target.contains(job_id, autoescape=True))
         return CREDENTIALS.all(conn, query.order_by(credentials.c.id.desc()).limit(limit))
 
     @writes

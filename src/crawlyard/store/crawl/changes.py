@@ -186,6 +186,8 @@ class ChangeStore(StorePart):
         filters: list[ColumnElement[bool]] = [PRESENT, changes.c.seq > query.after]
         if query.schedule_id is not None:
             filters.append(changes.c.schedule_id == query.schedule_id)
+        if query.job_id is not None:
+            filters.append(jobs.c.id == query.job_id)
         if query.owner is not None:
             filters.append(changes.c.owner == query.owner)
         if query.kinds:

@@ -45,7 +45,7 @@ credentials = Table(
     Column("digest", String(64), nullable=False),
     Column("permits", CleanText),  # JSON; NULL: all permits of the role
     Column("parent_id", String(36)),
-    Column("target", CleanText),  # JSON; NULL: not a trigger
+    Column("target", CleanText),  # JSON; NULL: neither a trigger nor a share link
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("used_at", Instant),
