@@ -207,9 +207,7 @@ def _limits(site: Site) -> dict[str, int]:
     }
 
 
-async def templatefile_response(
-    request: Request, endpoint: Endpoint, templates: Templates
-) -> Response:
+async def template_file(request: Request, endpoint: Endpoint, templates: Templates) -> Response:
     """Answer with a version of a template, by default the current one, as a YAML or JSON file."""
     args = await arguments(request, endpoint)
     form = args.setdefault("format_", FileFormat.YAML)
