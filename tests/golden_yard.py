@@ -49,6 +49,7 @@ FAR = datetime(2100, 1, 1, tzinfo=UTC)  # when schedules begin: nothing is due m
 OTHER = "ada"
 
 TRIGGER = 14
+SHARE = 15
 CHANNEL = 81
 GROUP = 71
 NEWS, PLAIN, NIGHTLY, WEEKLY = 21, 22, 31, 32  # ids of templates and schedules
@@ -116,6 +117,16 @@ class _Builder:
             target=CredentialTarget(schedule_id=fixed(NIGHTLY)),
         )
         await self._store.credentials.add(trigger)
+        share = a_credential(
+            id=fixed(SHARE),
+            created_at=at,
+            kind=CredentialKind.SHARE,
+            prefix=f"cyv_{SHARE:08}",
+            label="the editors",
+            expires_at=self._now + 30 * DAY,
+            target=CredentialTarget(job_id=fixed(DOCS), downloads=True),
+        )
+        await self._store.credentials.add(share)
 
     async def templates(self) -> None:
         at = self._now - 8 * DAY

@@ -10,10 +10,12 @@ from msgspec import UnsetType
 from crawlyard.config import Settings
 from crawlyard.core.access.answers import (
     MeOut,
+    NewShareOut,
     NewTokenOut,
     NewTriggerOut,
     SectionOut,
     SessionOut,
+    ShareOut,
     TokenOut,
     TriggerOut,
     UserOut,
@@ -167,6 +169,22 @@ class _Triggers:
     ) -> NewTriggerOut: ...
     def get(self, trigger_id: str) -> TriggerOut: ...
     def revoke(self, trigger_id: str) -> None: ...
+
+class _Shares:
+    def list(
+        self, *, job: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Slice[ShareOut]: ...
+    def create(
+        self,
+        job: str,
+        *,
+        days: float = 7,
+        downloads: bool = False,
+        name: str = "",
+        idempotency_key: str | None = None,
+    ) -> NewShareOut: ...
+    def get(self, share_id: str) -> ShareOut: ...
+    def revoke(self, share_id: str) -> None: ...
 
 class _Jobs:
     def list(
@@ -878,6 +896,7 @@ class Surface:
     users: _Users
     tokens: _Tokens
     triggers: _Triggers
+    shares: _Shares
     jobs: _Jobs
     groups: _Groups
     results: _Results

@@ -276,6 +276,11 @@ async def _token(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"token_id": (await _posted(rig, "tokens", {"name": SECRET}))["id"]}
 
 
+async def _share(rig: Rig, public: bool) -> Mapping[str, str]:
+    job = (await _job(rig, public))["job_id"]
+    return {"share_id": (await _posted(rig, "shares", {"job": job, "name": SECRET}))["id"]}
+
+
 async def _trigger(rig: Rig, public: bool) -> Mapping[str, str]:
     schedule = (await _schedule(rig, public))["ref"]
     created = await _posted(rig, "triggers", {"name": SECRET, "schedule": schedule})
@@ -375,6 +380,7 @@ MAKERS: Mapping[str, Maker] = {
     "channel": _channel,
     "token": _token,
     "trigger": _trigger,
+    "share": _share,
     "user": _user,
     "view": _view,
     "session": _session,

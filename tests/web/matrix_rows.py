@@ -61,6 +61,10 @@ ROWS: tuple[RouteStatuses, ...] = (
     _row("POST /triggers", kept_wide(makes(422)), body={"name": "mine"}),
     _row("GET /triggers/{trigger_id}", looks(), "trigger"),
     _row("DELETE /triggers/{trigger_id}", kept_wide(looks(204)), "trigger"),
+    _row("GET /shares", signed_in()),
+    _row("POST /shares", kept_wide(makes(404)), body={"job": MISSING_ID}),
+    _row("GET /shares/{share_id}", looks(), "share"),
+    _row("DELETE /shares/{share_id}", kept_wide(looks(204)), "share"),
     # --- jobs
     _row("GET /jobs", signed_in(), "job"),
     _row("POST /jobs", makes(), body={"urls": [URL]}),

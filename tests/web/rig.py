@@ -23,6 +23,8 @@ from tests.clock import FakeClock
 
 BASE = "http://127.0.0.1:8700"
 URL = "https://example.com/"
+PUBLIC_URL = "https://crawls.example.org"
+"""The address in links to this server, as in its settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,7 @@ async def a_rig(
     options: SiteOptions | None = None,
     clock: FakeClock | None = None,
     *,
-    public_url: str = "",
+    public_url: str = PUBLIC_URL,
 ) -> Rig:
     """Return a server on *store*, with a token of the admin's."""
     clock = clock or FakeClock()

@@ -47,6 +47,7 @@ UNTRUE = {
     f"POST {PREFIX}/auth/login": 401,
     "POST /hooks/{token}": 401,
     f"POST {PREFIX}/triggers": 404,  # a new yard has no template
+    f"POST {PREFIX}/shares": 404,  # nor a job
 }
 ASKS_HOSTS = f"POST {PREFIX}/jobs/preview"
 RETRY = f"POST {PREFIX}/jobs/{{job_id}}/retry"

@@ -125,18 +125,16 @@ def _facts(shared: SharedJob) -> dict[str, Any]:
 
 async def _pages(request: Request, shared: SharedJob) -> dict[str, Any]:
     query = PageQuery(after=_after(request))
-    found = await site_of(request).yard.store.pages.find(shared.job.id, query, _ROWS + 1)
+    found = await site_of(request).yard.store.pages.pages(shared.job.id, query, _ROWS + 1)
     rows = [
         {
-            "url": str(hide_urls(stored.page.url)),
-            "title": stored.page.title,
-            "status": stored.page.status or ERRORS[stored.page.error.kind]
-            if stored.page.error
-            else stored.page.status,
-            "size": size_text(stored.page.bytes),
-            "fetched": _time(stored.page.fetched_at),
+            "url": str(hide_urls(page.url)),
+            "title": page.title,
+            "status": ERRORS[page.error.kind] if page.error and not page.status else page.status,
+            "size": size_text(page.bytes),
+            "fetched": _time(page.fetched_at),
         }
-        for stored in found[:_ROWS]
+        for page in (stored.page for stored in found[:_ROWS])
     ]
     more = found[_ROWS - 1].id if len(found) > _ROWS else None
     return {"rows": rows, "next_page": _next("pages", more)}

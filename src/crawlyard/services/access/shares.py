@@ -20,7 +20,6 @@ from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import (
     OWN_ACCOUNT,
     Cursor,
-    Id,
     IdempotencyKey,
     Limit,
     Slice,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 MOST_DAYS = 90
 DEFAULT_DAYS = 7
 
+JobId = Annotated[str, Meta(max_length=36)]
 Days = Annotated[
     float, Meta(gt=0, le=MOST_DAYS, description=f"How long it works, at most {MOST_DAYS} days.")
 ]
@@ -57,7 +57,7 @@ class Shares(IssuedCredentials):
     async def list(
         self,
         *,
-        job: Annotated[Id | None, Meta(description="Only those of this job.")] = None,
+        job: Annotated[JobId | None, Meta(description="Only those of this job.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[ShareOut]:
@@ -77,7 +77,7 @@ class Shares(IssuedCredentials):
     )
     async def create(
         self,
-        job: Annotated[Id, Meta(description="The job that it shows.")],
+        job: Annotated[JobId, Meta(description="The job that it shows.")],
         *,
         days: Days = DEFAULT_DAYS,
         downloads: Annotated[
