@@ -218,6 +218,7 @@ CHANGES = (
     "users enable eve -o yaml",
     "tokens create ci --user eve --scope jobs:read --json",
     "tokens revoke ci",
+    f"jobs share {fixed(DOCS)} --name editors --json",
     f"shares revoke {fixed(SHARE)}",
     "triggers create CMS --schedule nightly --json",
     "triggers list -o plain",
@@ -255,7 +256,8 @@ class Built:
 
     @property
     def shell(self) -> Shell:
-        return Shell(self.folder, {"TZ": self.zone, "COLUMNS": "160"})
+        url = {"CRAWLYARD_PUBLIC_URL": "https://crawls.example.org"}  # links need one
+        return Shell(self.folder, {"TZ": self.zone, "COLUMNS": "160"} | url)
 
     @contextmanager
     def served(self) -> Iterator[Shell]:
@@ -329,7 +331,7 @@ def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[CommandResu
 
 
 _ID = re.compile(r"\b(?!01900000-0000-7000-8000-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_SECRET = re.compile(r"\b(whsec|cyt|cyh)_(?!0000)[\w+/=-]+")
+_SECRET = re.compile(r"\b(whsec|cyt|cyh|cyv)_(?!0000)[\w+/=-]+")
 _DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 _UTC = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 _NAMED = re.compile(rf"\b(?:{_DAYS}) (\d{{4}}-\d\d-\d\d \d\d:\d\d)(?::\d\d)? UTC")

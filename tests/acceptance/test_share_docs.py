@@ -18,13 +18,16 @@ def blocks(language: str) -> list[str]:
 
 def test_the_commands_and_requests_of_the_page_work(shell: Shell) -> None:
     token = _output(shell, "tokens", "create", "tests").strip()
-    with serving(shell, token, "--public-url", "https://crawls.example.org") as served:
+    here = Shell(
+        shell.folder, dict(shell.env) | {"CRAWLYARD_PUBLIC_URL": "https://crawls.example.org"}
+    )
+    with serving(here, token) as served:
         job = _output(served, "crawl", "https://docs.example.org/", "--detach", "-q").strip()
         create, manage, turn_off = (block.splitlines() for block in blocks("sh"))
         urls = [_output(served, *shlex.split(line)[1:]).strip() for line in create]
         [request] = blocks("bash")
         urls.append(json.loads(_bash(served, request, {"JOB": job}))["share_url"])
-        shown = [_open(served, url) for url in urls]
+        opened = [_open(served, url) for url in urls]
         listed = _output(served, *shlex.split(manage[0])[1:])
         first = _output(served, "shares", "list", "-q").split()[-1]
         _output(served, *shlex.split(manage[1])[1:-1], first)
@@ -33,7 +36,7 @@ def test_the_commands_and_requests_of_the_page_work(shell: Shell) -> None:
         off = [_open(served, url) for url in urls]
 
     assert all(url.startswith("https://crawls.example.org/shared/cyv_") for url in urls)
-    assert all("https://docs.example.org/" in page for page in shown)
+    assert all("https://docs.example.org/" in page for page in opened)
     assert "the editors" in listed
     assert urls[1].rpartition("/")[2] not in listed
     assert (revoked, off) == ("", ["", "", ""])

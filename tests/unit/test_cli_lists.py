@@ -97,5 +97,5 @@ def test_no_list_has_a_limit_of_its_own() -> None:
         for option in command.params
         if "--limit" in option.opts
     }
-    assert len(limits) == 22
+    assert len(limits) == 23
     assert set(limits.values()) == {None}

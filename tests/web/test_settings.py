@@ -40,8 +40,9 @@ class TestSections:
             "ceilings",
             "retention",
             "defaults",
+            "sharing",
         ]
-        assert [(section["version"], section["value"]) for section in listed] == [(0, {})] * 4
+        assert [(section["version"], section["value"]) for section in listed] == [(0, {})] * 5
         assert listed[0]["effective"] == {
             "addresses": False,
             "private": False,

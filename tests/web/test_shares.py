@@ -180,8 +180,8 @@ class TestCreation:
         await rig.user("bob")
         await rig.user("vera", Role.VIEWER)
         job = await a_crawl(rig)
-        for by in ("bob", "vera"):
-            assert (await rig.post("shares", {"job": job}, by=by)).status_code == 404, by
+        for by, status in [("bob", 404), ("vera", 403)]:
+            assert (await rig.post("shares", {"job": job}, by=by)).status_code == status, by
         assert (await rig.post("shares", {"job": MISSING}, by="ada")).status_code == 404
 
     async def test_without_a_public_url_there_are_none(self) -> None:

@@ -13,7 +13,7 @@ from crawlyard.core.crawl.page import RuleKind
 from crawlyard.core.jobs.answers import first_url
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import progress_of_standing
-from crawlyard.core.quantity import duration_text, size_text
+from crawlyard.core.quantity import count_noun, duration_text, size_text
 from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.core.words import ERRORS, STATES, format_phrase
 from crawlyard.errors import Forbidden, NotFound, Unauthenticated
@@ -40,7 +40,7 @@ _DOWNLOADS = {"jsonl": Format.JSONL, "csv": Format.CSV}
 _SEEN = frozenset(ChangeKind) - {ChangeKind.SAME, ChangeKind.NOISE, ChangeKind.UNKNOWN}
 
 
-async def _shown(request: Request) -> Response:
+async def _show_job(request: Request) -> Response:
     """Show the job of a link: its state, and one of the tabs."""
     shared = await _find(request)
     count_request(request, site_of(request), shared.caller.credential.id, Bucket.READ)
@@ -64,7 +64,7 @@ async def _shown(request: Request) -> Response:
     return HTMLResponse(html, headers=HEADERS | _PRIVATE)
 
 
-async def _downloaded(request: Request) -> Response:
+async def _download(request: Request) -> Response:
     """Send the pages of the job as a file, without stored HTML."""
     shared = await _find(request)
     form = _DOWNLOADS.get(request.path_params["form"])
@@ -82,7 +82,7 @@ async def _find(request: Request) -> SharedJob:
     """Return the job of a link; count each wrong token as an attempt to sign in.
 
     Raises:
-        NotFound: the link shows nothing, for whatever reason.
+        NotFound: the link shows nothing; the reason is not told.
         Problem: too many wrong tokens.
     """
     site = site_of(request)
@@ -98,14 +98,14 @@ def _facts(shared: SharedJob) -> dict[str, Any]:
     job, usage = shared.job, shared.standing.shard.usage
     progress = progress_of_standing(shared.standing)
     url = first_url(job)
-    left = None if progress.eta is None else progress.eta.p50_s
+    remaining_s = None if progress.eta is None else progress.eta.p50_s
     facts = {
-        "Fetched": f"{progress.done:,} of {progress.discovered:,} URLs",
+        "Fetched": f"{progress.done:,} of {count_noun(progress.discovered, 'URL')}",
         "Pages": f"{progress.pages:,}",
         "Failed": f"{progress.failed:,}",
         "Downloaded": size_text(progress.bytes),
         "Running time": _length(progress.elapsed_s),
-        "Time left": "" if left is None else f"about {_length(left)}",
+        "Time left": "" if remaining_s is None else f"about {_length(remaining_s)}",
         "Created": _time(job.created_at),
         "Started": _time(job.started_at),
         "Ended": _time(job.ended_at),
@@ -125,7 +125,7 @@ def _facts(shared: SharedJob) -> dict[str, Any]:
 
 async def _pages(request: Request, shared: SharedJob) -> dict[str, Any]:
     query = PageQuery(after=_after(request))
-    found = await site_of(request).yard.store.pages.pages(shared.job.id, query, _ROWS + 1)
+    pages = await site_of(request).yard.store.pages.pages(shared.job.id, query, _ROWS + 1)
     rows = [
         {
             "url": str(hide_urls(page.url)),
@@ -134,9 +134,9 @@ async def _pages(request: Request, shared: SharedJob) -> dict[str, Any]:
             "size": size_text(page.bytes),
             "fetched": _time(page.fetched_at),
         }
-        for page in (stored.page for stored in found[:_ROWS])
+        for page in (stored.page for stored in pages[:_ROWS])
     ]
-    more = found[_ROWS - 1].id if len(found) > _ROWS else None
+    more = pages[_ROWS - 1].id if len(pages) > _ROWS else None
     return {"rows": rows, "next_page": _next("pages", more)}
 
 
@@ -158,16 +158,16 @@ async def _problems(request: Request, shared: SharedJob) -> dict[str, Any]:
 
 async def _changes(request: Request, shared: SharedJob) -> dict[str, Any]:
     query = ChangeQuery(job_id=shared.job.id, kinds=_SEEN, after=_after(request))
-    found = await site_of(request).yard.store.changes.changes(query, _ROWS + 1)
+    changes = await site_of(request).yard.store.changes.changes(query, _ROWS + 1)
     rows = [
         {
             "kind": format_phrase(change.kind),
             "url": str(hide_urls(change.url)),
             "moved_to": str(hide_urls(change.moved_to or "")),
         }
-        for change in found[:_ROWS]
+        for change in changes[:_ROWS]
     ]
-    more = found[_ROWS - 1].seq if len(found) > _ROWS else None
+    more = changes[_ROWS - 1].seq if len(changes) > _ROWS else None
     return {"rows": rows, "next_page": _next("changes", more)}
 
 
@@ -212,7 +212,7 @@ def _page(show: Callable[[Request], Coroutine[Any, Any, Response]]) -> Any:
 
 
 ROUTES = (
-    OneMethod("/shared/{token}", _page(_shown), "GET"),
-    OneMethod("/shared/{token}/pages.{form}", _page(_downloaded), "GET"),
+    OneMethod("/shared/{token}", _page(_show_job), "GET"),
+    OneMethod("/shared/{token}/pages.{form}", _page(_download), "GET"),
 )
 """Routes of share links."""

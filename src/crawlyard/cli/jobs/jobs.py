@@ -93,7 +93,7 @@ ShareDays = Annotated[
 ShareDownloads = Annotated[
     bool, flag("--downloads", text="Allow downloads of the pages as JSON Lines and CSV.")
 ]
-ShareName = Annotated[str, option(values.line, "--name", "TEXT", "A note: who gets it.")]
+ShareName = Annotated[str | None, option(values.line, "--name", "TEXT", "A note: who gets it.")]
 
 
 @app.command("list")
@@ -277,7 +277,7 @@ async def share(
     *,
     days: ShareDays = None,
     downloads: ShareDownloads = False,
-    name: ShareName = "",
+    name: ShareName = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Create a link that shows a job to anyone who has it, without an account.
@@ -290,7 +290,7 @@ async def share(
     job_id = await job_id_of(session, job)
     lasts = {} if days is None else {"days": days}
     created = await session.surface.shares.create(
-        job_id, **lasts, downloads=downloads, name=name, idempotency_key=idempotency_key
+        job_id, **lasts, downloads=downloads, name=name or "", idempotency_key=idempotency_key
     )
     sentence = f"share link {created.id}, until {created.expires_at:%Y-%m-%d}; not shown again:"
     await session.show_secret("share", created, shares.CREATED, sentence)

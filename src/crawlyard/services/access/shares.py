@@ -97,6 +97,8 @@ class Shares(IssuedCredentials):
             Conflict: the instance has no public URL, or its settings do not allow share links.
         """
         services, actor = self._services, self._actor
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may view jobs, but not share them")
         shared = (await find_job(services.store, actor, job)).job
         check_may_change(actor, shared)
         public_url = services.settings.public_url
@@ -129,16 +131,16 @@ class Shares(IssuedCredentials):
 
 
 class SharedJob(Struct, frozen=True, kw_only=True):
-    """A job as its share link shows it."""
+    """A job that a share link shows, and how far."""
 
-    caller: Caller  # who created the link, with the permits to read
+    caller: Caller  # the creator of the link, with the permits to read
     standing: Standing
     downloads: bool
     hides_pages: bool  # only progress and outcome are shown
 
     @property
     def job(self) -> Job:
-        """The job."""
+        """The job, without its usage and lease."""
         return self.standing.job
 
 
