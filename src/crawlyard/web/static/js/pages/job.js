@@ -2,7 +2,7 @@
 import { $, $$, act, ask, bind, clip, complain, copy, counted, dur, fill, get, keys, later, load, on, patch, post, remove, rows, toast } from "../core/all.js";
 import { clear, read, submits, write } from "../core/form.js";
 import { merged } from "../parts/job.js";
-import { thing } from "../parts/declarative.js";
+import { issued, list as listIn, thing } from "../parts/declarative.js";
 import { begin as downloads } from "./job-download.js";
 import { follow, pace } from "./job-live.js";
 import { listen, open, path, spec } from "./job-tabs.js";
@@ -125,12 +125,23 @@ function begin(form) {
 function edit(name, button) {
   const dialog = $(`#${name}`);
   const form = $("form", dialog);
-  if (!form) return dialog.showModal();
+  if (name === "share") return share(dialog);
   clear(form);
   form.reset();
   if (form.dataset.edit) begin(form);
   else form.pattern.value = button.dataset.pattern ?? "";
   if (name === "limits") price();
+  dialog.showModal();
+}
+
+/** Show the ways to share the job, with its links. */
+function share(dialog) {
+  const links = $("#shares");
+  if (!links.dataset.listed) {
+    const view = (link) => ({ ...link, ...issued(link), title: link.name || `${link.prefix}…` });
+    listIn(links, { view });
+    links.dataset.listed = "yes";
+  }
   dialog.showModal();
 }
 

@@ -1,9 +1,8 @@
 /** Settings: tokens, triggers, webhooks, site logins, users, and grants for crawls. */
 import { $, $$, get, load, may, put, segment, toast, user } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
-import { list } from "../parts/declarative.js";
+import { issued, list } from "../parts/declarative.js";
 
-const past = (when) => when && Date.parse(when) < Date.now();
 const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer: "token" };
 const withStatus = (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" });
 const withAnswer = (delivery) => {
@@ -12,15 +11,12 @@ const withAnswer = (delivery) => {
 };
 const OF = { deliveries: "webhook", messages: "channel" }; // lists of the record that the address names
 const names = new Map(); // of schedules and templates, by id
-const issued = (item) => {
-  const is = item.revoked_at ? "revoked" : past(item.expires_at) ? "expired" : "on";
-  return { ...item, is, gone: is !== "on", other: item.user !== user.id };
-};
+const withState = (item) => ({ ...item, ...issued(item), other: item.user !== user.id });
 const VIEWS = {
-  tokens: (token) => ({ ...issued(token), may: token.scopes.join(", ") || "all permissions of the role" }),
+  tokens: (token) => ({ ...withState(token), may: token.scopes.join(", ") || "all permissions of the role" }),
   triggers: (trigger) => {
     const [place, target] = trigger.schedule_id ? ["schedules", trigger.schedule_id] : ["templates", trigger.template_id];
-    return { ...issued(trigger), place, target, starts: names.get(target) ?? `A ${place.slice(0, -1)}` };
+    return { ...withState(trigger), place, target, starts: names.get(target) ?? `A ${place.slice(0, -1)}` };
   },
   webhooks: withStatus,
   deliveries: withAnswer,
@@ -87,7 +83,7 @@ function section(form) {
   let version;
   const show = ({ value, effective, version: now }) => {
     version = now;
-    write(form, whole ? { whole: value } : { ...value, ...(form.dataset.section === "grants" && effective) });
+    write(form, whole ? { whole: value } : { ...value, ...(["grants", "sharing"].includes(form.dataset.section) && effective) });
     for (const el of $$("input", form)) el.placeholder ||= effective[el.name] ?? "No limit";
   };
   load(async () => version ?? show(await get(path))); // input stays

@@ -70,13 +70,19 @@ export function show(root, changed, view = (item) => item) {
   return again;
 }
 
+/** Return the state of an issued credential: on, expired or revoked. */
+export function issued({ revoked_at, expires_at }) {
+  const is = revoked_at ? "revoked" : expires_at && Date.parse(expires_at) < Date.now() ? "expired" : "on";
+  return { is, gone: is !== "on" };
+}
+
 /** Send the request in *dataset* for *item*, and show its result. Resolves to the response. */
 async function send({ do: verb, said, next, undo, shows }, item, body) {
   const [method, pattern] = verb.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
   const back = undo && (() => send({ do: undo }, { ...item, ...answer }, {}));
   if (said) toast(filled(said, { ...item, ...answer }), { undo: back });
-  const secret = answer?.secret ?? answer?.token;
+  const secret = answer?.share_url ?? answer?.secret ?? answer?.token;
   if (secret) await once(shows ? location.origin + filled(shows, answer) : secret);
   if (next) location.assign(located(next, { ...item, ...answer }));
   for (const table of tables) table.reload().catch(complain);
