@@ -369,7 +369,7 @@ class TestLeftovers:
 
         # a robots.txt; a reply, a worker and a host; the operation; the revoked one; those
         # expired ones; the day
-        assert ages == {0.5: 1, 1.5: 3, 3.5: 1, 5.5: 5, 8.0: 1}
+        assert ages == {0.5: 1, 1.5: 3, 3.5: 1, 5.5: len(CredentialKind) + 1, 8.0: 1}
         assert await store.credentials.find(None, CredentialKind.TOKEN, None, 9) == [good]
         assert await store.operations.find(None, None, 9) == [running]
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from jinja2.filters import do_filesizeformat as size_text
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -13,7 +14,7 @@ from crawlyard.core.crawl.page import RuleKind
 from crawlyard.core.jobs.answers import first_url
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import progress_of_standing
-from crawlyard.core.quantity import count_noun, duration_text, size_text
+from crawlyard.core.quantity import count_noun, duration_text
 from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.core.words import ERRORS, STATES, format_phrase
 from crawlyard.errors import Forbidden, NotFound, Unauthenticated
