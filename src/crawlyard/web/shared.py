@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2.filters import do_filesizeformat as size_text
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -104,7 +103,6 @@ def _facts(shared: SharedJob) -> dict[str, Any]:
         "Fetched": f"{progress.done:,} of {count_noun(progress.discovered, 'URL')}",
         "Pages": f"{progress.pages:,}",
         "Failed": f"{progress.failed:,}",
-        "Downloaded": size_text(progress.bytes),
         "Running time": _length(progress.elapsed_s),
         "Time left": "" if remaining_s is None else f"about {_length(remaining_s)}",
         "Created": _time(job.created_at),
@@ -119,6 +117,7 @@ def _facts(shared: SharedJob) -> dict[str, Any]:
         "outcome": outcome_of(job, usage) if job.state.ended else "",
         "done": progress.done,
         "discovered": progress.discovered,
+        "bytes": progress.bytes,
         "facts": {name: text for name, text in facts.items() if text},
         "expires": _time(shared.caller.credential.expires_at),
     }
@@ -132,7 +131,7 @@ async def _pages(request: Request, shared: SharedJob) -> dict[str, Any]:
             "url": str(hide_urls(page.url)),
             "title": page.title,
             "status": ERRORS[page.error.kind] if page.error and not page.status else page.status,
-            "size": size_text(page.bytes),
+            "bytes": page.bytes,
             "fetched": _time(page.fetched_at),
         }
         for page in (stored.page for stored in pages[:_ROWS])
