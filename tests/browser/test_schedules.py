@@ -416,7 +416,7 @@ async def week(
     ("path", "waits_for"),
     [
         ("/schedules", "the wiki is being moved"),
-        ("/schedules/calendar", "runs planned"),
+        ("/schedules/calendar", "Show as table"),
         ("/schedules/new", "Without a template"),
         ("/schedules/{Price watch}", "Monday through Friday"),
         ("/schedules/{Wiki snapshot}", "the wiki is being moved"),
