@@ -240,7 +240,14 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
 
     def columns_of_job(row: dict[str, object]) -> dict[str, object]:
         pages = JOBS_WITH_PAGES.get(cast("int", row["no"]), 0)
-        return {"unique_key": None, "in_turn": None, "settled_pages": pages, "group_id": None}
+        added: dict[str, object] = {
+            "unique_key": None,
+            "in_turn": None,
+            "settled_pages": pages,
+            "group_id": None,
+        }
+        with_login = any(mark in str(row["spec"]) for mark in ('"session":', '"headers":'))
+        return added | {"hidden": int(with_login)}
 
     def columns_of_webhook(_: dict[str, object]) -> dict[str, object]:
         channel: dict[str, object] = {"name": "", "rules": None, "sealed": None, "failing": "{}"}

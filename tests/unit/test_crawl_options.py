@@ -8,6 +8,7 @@ from crawlyard.cli.options import Labels, flatten
 from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none, webhook
+from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.limits import Limits
@@ -45,6 +46,8 @@ SOME: dict[str, object] = {
     "wait_for": "main",
     "actions": ["scroll 3"],
     "screenshot": ScreenshotChoice.WEBP,
+    "shared": Sharing.WRITE,
+    "share_pages": True,
     "webhooks": ["https://example.com/hook"],
     "proxies": ["socks5://198.41.0.4:1080"],
     **{name: ["x"] for name in ("include", "exclude", "chromium", "sitemaps", "allow_addresses")},

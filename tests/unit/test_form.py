@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.events.event import EventName
@@ -64,6 +65,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "renderer": st.just(BrowserChoice.CHROMIUM) | st.just(BrowserChoice.AUTO),
         "actions": st.sampled_from([(), ("click .more", "scroll 3", "wait 2s")]),
         "screenshot": st.sampled_from(ScreenshotChoice),
+        "shared": st.sampled_from(Sharing),
         "max_externals": st.integers(0, 99),
         "strategy": st.sampled_from(Strategy),
         "text": st.sampled_from(TextMode),

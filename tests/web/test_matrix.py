@@ -225,3 +225,99 @@ async def test_no_list_shows_what_is_somebody_elses(rig: Rig, row: RouteStatuses
     assert visible[Who.OWNER]
     assert bool(visible[Who.ADMIN]) is (row.thing not in PERSONAL)
     assert not any(visible[caller] for caller in Who if caller not in OWNERS)
+
+
+# --- what users see of each other
+
+SEEN = {
+    "GET /jobs/{job_id}",
+    "GET /jobs/{job_id}/attempts",
+    "GET /jobs/{job_id}/check",
+    "GET /jobs/{job_id}/check/findings",
+    "GET /jobs/{job_id}/diff/{other}",
+    "GET /jobs/{job_id}/diff/{other}/page",
+    "GET /jobs/{job_id}/errors",
+    "GET /jobs/{job_id}/errors/{kind}/pages",
+    "GET /jobs/{job_id}/events/stream",
+    "GET /jobs/{job_id}/export",
+    "GET /jobs/{job_id}/frontier",
+    "GET /jobs/{job_id}/links",
+    "GET /jobs/{job_id}/map",
+    "GET /jobs/{job_id}/metrics",
+    "GET /jobs/{job_id}/pages",
+    "GET /jobs/{job_id}/pages/{page_id}",
+    "GET /jobs/{job_id}/pages/{page_id}/neighbours",
+    "GET /jobs/{job_id}/path",
+    "GET /jobs/{job_id}/progress",
+    "GET /jobs/{job_id}/shards",
+    "GET /jobs/{job_id}/skipped",
+    "GET /jobs/{job_id}/skipped/rules",
+    "GET /jobs/{job_id}/wait",
+    "GET /jobs/{job_id}/why",
+}
+"""What a job answers to all users where they see each other's, as far as it has what is asked."""
+
+CHANGED = {
+    "GET /jobs/{job_id}/deletion",
+    "DELETE /jobs/{job_id}",
+    "PATCH /jobs/{job_id}",
+    "POST /jobs/{job_id}/cancel",
+    "POST /jobs/{job_id}/exclusions",
+    "POST /jobs/{job_id}/pause",
+    "POST /jobs/{job_id}/resume",
+    "POST /jobs/{job_id}/retry",
+}
+"""How a job is changed, if it is shared so."""
+
+OF_JOBS = [row for row in ROWS if "{job_id}" in row.path]
+
+
+async def shared_by_default(rig: Rig, sharing: str) -> None:
+    """Let all users see each other's jobs, which are shared so unless they say otherwise."""
+    for section, value in (
+        ("sharing", {"visibility": "everyone"}),
+        ("defaults", {"shared": sharing}),
+    ):
+        answer = await rig.ask("PUT", f"settings/{section}", json=value, headers={"If-Match": "*"})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("sharing", ["private", "read", "write"])
+@pytest.mark.parametrize("row", OF_JOBS, ids=lambda row: row.name)
+async def test_where_everyone_sees_jobs_each_caller_gets_what_the_owner_shares(
+    rig: Rig, row: RouteStatuses, sharing: str
+) -> None:
+    secrets = await asking(rig)
+    await shared_by_default(rig, sharing)
+    statuses, expected = {}, {}
+
+    for caller in Who:
+        thing = await thing_of(rig, row, Whose.PRIVATE)
+        url = PATHS[row.name].format(**thing) + row.query
+        statuses[caller], _ = await answered(rig, row, caller, secrets, url)
+        as_owner, alone = row.rule(Who.OWNER, Whose.PRIVATE), row.rule(caller, Whose.PRIVATE)
+        expected[caller] = alone
+        if sharing != "private" and row.name in SEEN and alone == 404:
+            expected[caller] = as_owner
+        if sharing != "private" and row.name in CHANGED and alone == 404:
+            own = row.name == "DELETE /jobs/{job_id}"
+            expected[caller] = as_owner if sharing == "write" and not own else 403
+
+    assert statuses == expected
+
+
+@pytest.mark.parametrize("sharing", ["private", "read"])
+@pytest.mark.parametrize("name", ["GET /jobs", "GET /pages", "GET /pages/export"])
+async def test_lists_show_the_jobs_and_pages_of_others_unless_they_are_private(
+    rig: Rig, name: str, sharing: str
+) -> None:
+    secrets = await asking(rig)
+    await shared_by_default(rig, sharing)
+    row = NAMED[name]
+    resource = await MAKERS["crawled job"](rig, False)
+
+    for caller in Who:
+        _, text = await answered(rig, row, caller, secrets, PATHS[name] + row.query)
+        is_listed = resource["job_id"] in text
+        shared = sharing == "read" and row.rule(caller, Whose.PRIVATE) == 200
+        assert is_listed is (caller in OWNERS or shared), caller

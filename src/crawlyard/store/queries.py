@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Credential
+from crawlyard.core.access.job_parts import Part
 from crawlyard.core.access.user import Grants, Quota, User
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.page import (
@@ -41,6 +42,8 @@ class JobQuery(Struct, frozen=True, kw_only=True):
     """Filter of jobs; an empty field does not filter."""
 
     owner: str | None = None
+    seen_by: str | None = None  # this user's own jobs, and those that show *part* to others
+    part: Part = Part.STATE
     states: frozenset[State] = frozenset()
     priorities: frozenset[Priority] = frozenset()
     tags: frozenset[str] = frozenset()  # all of them
@@ -57,7 +60,13 @@ class JobQuery(Struct, frozen=True, kw_only=True):
     def counts_are_kept(self) -> bool:
         """True if it filters by owner, state and priority alone: those counts are maintained."""
         none: frozenset[Any] = frozenset()
-        maintained = {"owner": None, "states": none, "priorities": none, "where": ()}
+        maintained = {
+            "owner": None,
+            "seen_by": None,
+            "states": none,
+            "priorities": none,
+            "where": (),
+        }
         rest = replace(self, **maintained, oldest_first=False)
         return rest == EVERY_JOB and all(map(_is_counted, self.where))
 
@@ -121,6 +130,7 @@ class Proof(Struct, frozen=True, kw_only=True):
 
     credential: Credential
     user: User
+    sees_shared: bool  # by the settings of the same moment
 
 
 class ArchiveQuery(Struct, frozen=True, kw_only=True):

@@ -309,7 +309,7 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     concurrency, limits.pages, limits.bytes, limits.duration, limits.errors,
     limits.render, render, renderer, chromium, wait_for, actions,
     screenshot, full_page, retention, spread, worker_tags, noise_after,
-    ignore_text, logged_out, notify.
+    ignore_text, logged_out, notify, shared, share_pages.
 
     In a list, +VALUE adds and -VALUE removes; 'none' clears it.
     """

@@ -12,6 +12,7 @@ from enum import StrEnum, auto
 from typing import Annotated, Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
 from crawlyard.core.fields import HIDDEN, answer_name
@@ -139,11 +140,12 @@ class Caller(Struct, frozen=True, kw_only=True):
     user: User
     credential: Credential
     permits: frozenset[Permit]
+    sees_shared: bool = False
 
     @property
     def actor(self) -> Actor:
         """The user as an actor of the services."""
-        return self.user.actor
+        return replace(self.user.actor, sees_shared=self.sees_shared)
 
 
 class IssuedCredential(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Struct, field
 
+from crawlyard.core.access.sharing import Visibility
 from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.fields import answer_name
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
@@ -50,7 +51,7 @@ class SectionName(StrEnum):
     CEILINGS = auto()  # upper limits of one job of any user; higher limits are lowered
     RETENTION = auto()  # retention periods
     DEFAULTS = auto()  # default spec fields of jobs submitted over the API
-    SHARING = auto()  # links that show a job to people without an account
+    SHARING = auto()  # visibility of jobs to other users, and share links
 
 
 class Section(Struct, frozen=True, kw_only=True):
@@ -86,6 +87,11 @@ def ceilings_of(value: Mapping[str, object]) -> Limits:
 def shares_links(value: Mapping[str, object]) -> bool:
     """Return whether a stored section allows share links; by default, it does."""
     return value.get("links", True) is True
+
+
+def shows_to_everyone(value: Mapping[str, object]) -> bool:
+    """Return whether a stored section lets users see what others share; by default, not."""
+    return value.get("visibility") == Visibility.EVERYONE
 
 
 def days_of(
@@ -126,8 +132,17 @@ def _read_retention(value: Mapping[str, object]) -> dict[str, object]:
 
 
 def _read_sharing(value: Mapping[str, object]) -> dict[str, object]:
-    _check_names(value, ("links",))
-    return {"links": _read("links", boolean, value.get("links", True))}
+    _check_names(value, ("links", "visibility"))
+    return {
+        "links": _read("links", boolean, value.get("links", True)),
+        "visibility": _read("visibility", _visibility, value.get("visibility", Visibility.OWNER)),
+    }
+
+
+def _visibility(value: object) -> str:
+    if value not in list(Visibility):
+        raise ValueError(f"expected {' or '.join(Visibility)}, got {value!r}")
+    return str(value)
 
 
 def _days(value: object) -> float:

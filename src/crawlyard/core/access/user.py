@@ -68,6 +68,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     id: str
     role: Role = Role.OPERATOR
     trusted: bool = False  # works on the store's own files: needs no grants
+    sees_shared: bool = False  # sees jobs that other users share, by a setting
 
     def may_see(self, owner: str) -> bool:
         """Return whether this actor may see what belongs to *owner*."""

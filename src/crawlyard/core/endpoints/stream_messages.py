@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.answers import detail_of, first_url
-from crawlyard.core.jobs.job import Origin, Standing, actions_on
+from crawlyard.core.jobs.job import JobVerb, Origin, Standing, actions_on
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.log_answers import LineOut
@@ -140,6 +141,15 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             worker=standing.shard.worker,
             v=job.version,
             **_numbers(progress),
+        )
+
+    def for_others(self, *, may_change: bool, shows_pages: bool) -> "JobRowOut":
+        """Return the row for users who do not own the job."""
+        changes = (action for action in self.allowed_actions if action != JobVerb.DELETE)
+        return replace(
+            self,
+            allowed_actions=tuple(changes) if may_change else (),
+            current_url=self.current_url if shows_pages else "",
         )
 
 

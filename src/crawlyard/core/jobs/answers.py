@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 from zlib import crc32
 
+from msgspec.structs import replace
+
 from crawlyard.core.answer import API, Tagged, Wire, derive_answer, seconds
 from crawlyard.core.events.event import Event
 from crawlyard.core.fields import after
-from crawlyard.core.jobs.job import Job, Origin, Standing, actions_on, damage_of
+from crawlyard.core.jobs.job import Job, JobVerb, Origin, Standing, actions_on, damage_of
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.outcome import outcome_of
@@ -152,6 +154,15 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
         )
         # without checkpoints, a waiting job has no `seq` that increases
         return answer.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
+
+    def for_others(self, *, may_change: bool, shows_pages: bool) -> Self:
+        """Return the answer for a user who does not own the job."""
+        spec = replace(self.spec, session="", unique_key=None, webhooks=(), notify=())
+        changes = (action for action in self.allowed_actions if action != JobVerb.DELETE)
+        actions = tuple(changes) if may_change else ()
+        url = self.current_url if shows_pages else ""
+        answer = replace(self, spec=spec, allowed_actions=actions, current_url=url)
+        return answer.at_beat(self.beat)
 
 
 JOB_LISTED = (

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated
 
 from crawlyard.core.access.logged_out import LoggedOutWords, SessionName
+from crawlyard.core.access.sharing import SharedWith, SharesPages, Sharing
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
 from crawlyard.core.crawl.earlier_job import EarlierJob, FullEvery, check_earlier_job
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
@@ -560,6 +561,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     unique_key: UniqueKey = None
     webhooks: JobWebhooks = ()
     notify: ChannelNames = ()
+    shared: SharedWith = Sharing.READ
+    share_pages: SharesPages = False
 
     def __post_init__(self) -> None:
         check_record(self, self._checks())

@@ -58,17 +58,20 @@ class Credentials:
             user=proof.user,
             credential=proof.credential,
             permits=proof.credential.permits_of(proof.user),
+            sees_shared=proof.sees_shared,
         )
 
     async def still_good(self, caller: Caller) -> bool:
         """Return whether the caller is still authenticated; checked while a stream is open.
 
-        False if the credential or its user is no longer valid, or the role has changed.
+        False if the credential or its user is no longer valid, or the role or what users see of
+        each other has changed.
         """
         proof = await self._store.credentials.get_by_digest(caller.credential.digest)
         if proof is None or not proof.credential.good(self._clock.now()):
             return False
-        return proof.user.disabled_at is None and proof.user.role is caller.user.role
+        same = proof.user.role is caller.user.role and proof.sees_shared == caller.sees_shared
+        return same and proof.user.disabled_at is None
 
     async def sign_in(self, secret: str) -> IssuedCredential:
         """Start a session for a token, or for the code of an unused sign-in link.

@@ -15,6 +15,7 @@ from crawlyard.core.access.credential import (
     CredentialTarget,
     IssuedCredential,
 )
+from crawlyard.core.access.job_parts import has_login
 from crawlyard.core.access.policy import SectionName, shares_links
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import (
@@ -27,8 +28,6 @@ from crawlyard.core.endpoints.endpoint import (
     make_slice,
 )
 from crawlyard.core.jobs.job import Job, Standing
-from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.templates.secrets import has_credentials
 from crawlyard.errors import Conflict, Forbidden, NotFound
 from crawlyard.ids import new_id
 from crawlyard.services.access.tokens import IssuedCredentials
@@ -163,13 +162,8 @@ async def find_shared(services: "Services", token: str) -> SharedJob:
         caller=caller,
         standing=standing,
         downloads=target.downloads,
-        hides_pages=standing.job.damaged != "" or uses_credentials(standing.job.spec),
+        hides_pages=standing.job.damaged != "" or has_login(standing.job.spec),
     )
-
-
-def uses_credentials(spec: JobSpec) -> bool:
-    """Return whether pages of a crawl may be those that only a signed-in visitor sees."""
-    return bool(spec.session) or has_credentials({"headers": spec.headers, "urls": spec.urls})
 
 
 async def _check_allowed(services: "Services") -> None:

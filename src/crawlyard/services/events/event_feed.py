@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from crawlyard.core.access.job_parts import Part
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import (
     ANYBODY,
@@ -142,7 +143,7 @@ class EventFeed(Noun):
         Raises:
             Forbidden: the credential does not permit one of the topics.
             Invalid: a topic is unknown, or `jobs` is not among them, though *job* is given.
-            NotFound: there is no such job, or it belongs to another user.
+            NotFound: there is no such job that the user may see.
         """
         topics = self._permitted_topics if words is None else _parse_topics(words_of(words))
         if topics - self._permitted_topics:
@@ -152,7 +153,7 @@ class EventFeed(Noun):
             return topics, None
         if Topic.JOBS not in topics:
             raise Invalid("job", "expected jobs among the topics")
-        standing = await lookup.find_job(self._services.store, self._actor, job)
+        standing = await lookup.find_job(self._services.store, self._actor, job, Part.STATE)
         return frozenset({Topic.JOBS}), standing.job.id
 
 

@@ -4,9 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from msgspec.structs import replace
+
+from crawlyard.core.access.job_parts import Part, may_change_job, sees_job, shows_pages
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.jobs.detail_answers import JobTiesOut
+from crawlyard.core.jobs.detail_answers import JobProgressOut, JobTiesOut
 from crawlyard.core.jobs.job import Job, Origin, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
@@ -29,13 +32,29 @@ TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
 """Fields by which a job can be expanded, and the permit for each."""
 
 
-async def jobs_out(store: Store, now: datetime, standings: Sequence[Standing]) -> Sequence[JobOut]:
-    """Return the responses for jobs, in their order."""
+async def jobs_out(
+    store: Store, actor: Actor, now: datetime, standings: Sequence[Standing]
+) -> Sequence[JobOut]:
+    """Return the responses for jobs as the actor may see them, in their order."""
     waits = await waits_of(store, now, standings)
-    return [
-        JobOut.of(standing, progress_of_standing(standing), now, waits.get(standing.job.id, ()))
-        for standing in standings
-    ]
+    jobs = []
+    for standing in standings:
+        job, progress = standing.job, progress_of_standing(standing)
+        answer = JobOut.of(standing, progress, now, waits.get(job.id, ()))
+        if not actor.may_see(job.owner):
+            answer = answer.for_others(
+                may_change=may_change_job(actor, job), shows_pages=shows_pages(job)
+            )
+        jobs.append(answer)
+    return jobs
+
+
+def progress_out(actor: Actor, standing: Standing) -> JobProgressOut:
+    """Return the progress of a job as the actor may see it."""
+    answer = JobProgressOut.now(standing, progress_of_standing(standing))
+    if sees_job(actor, standing.job, Part.PAGES):
+        return answer
+    return replace(answer, current_url="").at_beat(answer.beat)
 
 
 def new_job_out(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import Part
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.endpoints.endpoint import reply
@@ -10,9 +11,10 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, STATE_WORDS
 from crawlyard.core.jobs.spec import Scope
 from crawlyard.engine.scope import Boundary
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
+from crawlyard.errors import Conflict, IllegalMove, Invalid, Version, check_version
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.jobs.moves import JobWriter
+from crawlyard.services.jobs.verdicts import check_may_change
 from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
@@ -39,7 +41,7 @@ async def exclude(
         Stale: the job is not at *version*.
     """
     for _ in range(TRIES):
-        job = (await find_job(writer.store, actor, job_id)).job
+        job = (await find_job(writer.store, actor, job_id, Part.STATE)).job
         _check(actor, job)
         boundary = _judge(job, pattern)
         check_version(f"job {job_id}", job.version, version)
@@ -80,8 +82,7 @@ async def _waiting(store: Store, job_id: str, boundary: Boundary) -> tuple[int, 
 
 
 def _check(actor: Actor, job: Job) -> None:
-    if not actor.may_change(job.owner):
-        raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
+    check_may_change(actor, job)
     if job.state.ended:
         message = f"cannot exclude URLs from a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))

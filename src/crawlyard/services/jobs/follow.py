@@ -9,6 +9,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.job_parts import Part
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
@@ -119,7 +120,7 @@ async def wait_for(
     Otherwise as `wait_until`.
 
     Raises:
-        NotFound: no job has that id, it belongs to another user, or it was deleted.
+        NotFound: no job has that id, the actor may not see it, or it was deleted.
     """
     targets = set(states)
 
@@ -129,7 +130,7 @@ async def wait_for(
             targets.update(set(State) - {state})
         return state.ended or state in targets
 
-    read = partial(find_job, store, actor, job_id)
+    read = partial(find_job, store, actor, job_id, Part.STATE)
     return await wait_until(store, clock, read, is_over, at_most, is_abandoned)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import Part
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.endpoints.endpoint import (
@@ -50,7 +51,6 @@ from crawlyard.core.jobs.lifecycle import ENDED, Move, State
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import JobOrder, SortKey
 from crawlyard.core.jobs.preview_answers import PreviewOut
-from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import changes_of
 from crawlyard.core.operations.answers import BulkOut
 from crawlyard.core.operations.bulk import JobAction, RetryScope
@@ -146,7 +146,8 @@ class Jobs(Noun):
         jobs.
         """
         store, now = self._services.store, self._services.clock.now()
-        query = await self._visible(JobQuery(states=frozenset({State.PENDING})))
+        query = JobQuery(states=frozenset({State.PENDING}))
+        query = await lookup.visible_query(store, self._actor, query)
         pending = await store.queue.pending(now, limit + 1, query.owner)
         counts = await store.jobs.counts(query)
         return QueueOut(
@@ -481,8 +482,7 @@ class Jobs(Noun):
     @endpoint("GET /jobs/{job_id}/progress", READ)
     async def progress(self, job_id: str) -> JobProgressOut:
         """Return the progress of a job: small, and 304 while nothing has changed."""
-        standing = await self._standing(job_id)
-        return JobProgressOut.now(standing, progress_of_standing(standing))
+        return answers.progress_out(self._actor, await self._standing(job_id))
 
     @endpoint("GET /jobs/{job_id}/wait", READ)
     async def _wait(
@@ -528,7 +528,7 @@ class Jobs(Noun):
         self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[EventOut]:
         """List the events of a job, oldest first."""
-        query = EventQuery(subject=(await self._standing(job_id)).job.id)
+        query = EventQuery(subject=(await self._standing(job_id, Part.EVERYTHING)).job.id)
         log = self._services.store.events
         events = await log.events(query, int(cursor or 0), limit + 1)
         return make_slice(events, limit, EventOut.of, lambda event: event.seq)
@@ -545,7 +545,7 @@ class Jobs(Noun):
         cursor: Cursor = None,
     ) -> Slice[LineOut]:
         """List lines of a job's log, oldest first; the newest 2,000 are kept."""
-        job = (await self._standing(job_id)).job
+        job = (await self._standing(job_id, Part.EVERYTHING)).job
         lines = await self._services.store.journal.lines(
             job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
@@ -582,17 +582,18 @@ class Jobs(Noun):
         return CourseOut.filled(await self._services.store.journal.course(job.id))
 
     async def _visible(self, query: JobQuery) -> JobQuery:
-        return await lookup.visible_query(self._services.store, self._actor, query)
+        return await lookup.visible_query(self._services.store, self._actor, query, Part.STATE)
 
     async def _move(self, job_id: str, move: Move, version: Version, why: str = "") -> JobOut:
         job = await self._services.writer.move(self._actor, job_id, move, why, version=version)
         return await self._now(job)
 
-    async def _standing(self, job_id: str) -> Standing:
-        return await lookup.find_job(self._services.store, self._actor, job_id)
+    async def _standing(self, job_id: str, part: Part = Part.STATE) -> Standing:
+        return await lookup.find_job(self._services.store, self._actor, job_id, part)
 
     async def _jobs_out(self, standings: Sequence[Standing]) -> Sequence[JobOut]:
-        return await answers.jobs_out(self._services.store, self._services.clock.now(), standings)
+        store, now = self._services.store, self._services.clock.now()
+        return await answers.jobs_out(store, self._actor, now, standings)
 
     async def _now(self, job: Job) -> JobOut:
         """Return a job that was just changed, with its progress."""

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import Part, sees_job
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
@@ -26,16 +27,18 @@ async def read_all_events(log: EventLog, query: EventQuery) -> list[Event]:
     return events
 
 
-async def find_job(store: Store, actor: Actor, job_id: str) -> Standing:
-    """Return a job with its usage and lease.
+async def find_job(
+    store: Store, actor: Actor, job_id: str, part: Part = Part.EVERYTHING
+) -> Standing:
+    """Return a job with its usage and lease, for *part* of it.
 
     Raises:
-        NotFound: no job has that id, or it belongs to another user.
+        NotFound: no job has that id, or the actor may not see *part* of it.
     """
     if not is_id(job_id):
         raise NotFound(f"there is no job {job_id[:100]}")
     standing = await store.jobs.get(job_id.lower())
-    if not actor.may_see(standing.job.owner):
+    if not sees_job(actor, standing.job, part):
         raise NotFound(f"there is no job {job_id}")
     return standing
 
@@ -45,15 +48,20 @@ _Resolver: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
 _MAX_MATCHES = 2  # names are unique per owner
 
 
-async def visible_query(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
-    """Return *query* in the form of the store, narrowed to the jobs that the actor may see.
+async def visible_query(
+    store: Store, actor: Actor, query: JobQuery, part: Part = Part.EVERYTHING
+) -> JobQuery:
+    """Return *query* in the form of the store, narrowed to jobs whose *part* the actor may see.
 
     In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
     replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
     """
     where = tuple([await _resolve_condition(store, actor, condition) for condition in query.where])
-    owner = query.owner if actor.role is Role.ADMIN else actor.id
-    return replace(query, owner=owner, where=where)
+    if actor.role is Role.ADMIN:
+        return replace(query, where=where)
+    if part and actor.sees_shared:
+        return replace(query, seen_by=actor.id, part=part, where=where)
+    return replace(query, owner=actor.id, where=where)
 
 
 async def _resolve_condition(store: Store, actor: Actor, condition: Condition) -> Condition:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.job_parts import Part, sees_job
 from crawlyard.core.access.user import Actor, Grants
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoints.endpoint import reply
@@ -26,6 +27,7 @@ from crawlyard.services.jobs.verdicts import (
     check_deletable,
     check_limits,
     check_may_change,
+    check_owns,
     check_sound,
     filter_visible,
     limit_to_permitted,
@@ -37,6 +39,7 @@ from crawlyard.store.queries import Entered, Judged, Verdict
 from crawlyard.store.store import Store
 
 _A_MOMENT = timedelta(milliseconds=250)
+_OWNERS_CHOICE = frozenset({"shared", "share_pages"})  # fields that `check_owns` protects
 
 
 class JobWriter:
@@ -67,7 +70,7 @@ class JobWriter:
         Raises:
             NotFound, Forbidden, Stale: as the names say.
         """
-        standing = await find_job(self.store, actor, job_id)
+        standing = await find_job(self.store, actor, job_id, Part.STATE)
         check_may_change(actor, standing.job)
         check_version(f"job {job_id}", standing.job.version, version)
         return standing
@@ -176,6 +179,8 @@ class JobWriter:
             raise Invalid.of(Invalid(name, why) for name in fixed)
         for _ in range(TRIES):
             old = (await self.changeable(actor, job_id, version)).job
+            if not changes.keys().isdisjoint(_OWNERS_CHOICE):
+                check_owns(actor, old)
             ceilings = await self._policy.ceilings({old.owner})
             change = after_edit(old, changes, ceilings[old.owner], self._clock.now(), actor)
             if change is None:
@@ -198,6 +203,7 @@ class JobWriter:
         """
         for _ in range(TRIES):
             old = (await self.changeable(actor, job_id, version)).job
+            check_owns(actor, old)
             check_deletable(old)
             event = old.event(EventName.DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
@@ -248,6 +254,7 @@ class JobWriter:
 
         def verdict(standing: Standing) -> tuple[Job, Event]:
             job = standing.job
+            check_owns(actor, job)
             check_deletable(job)
             return job, job.event(EventName.DELETED, now, actor.id)
 
@@ -266,7 +273,7 @@ class JobWriter:
         drafts: list[JobDraft] = []
         for job_id, standing in (await self.store.jobs.get_many(ids)).items():
             job = standing.job
-            if actor.may_see(job.owner):
+            if sees_job(actor, job):
                 try:
                     check_may_change(actor, job)
                     drafts.append(await self._again(actor, job))

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from crawlyard.core.access.job_parts import may_change_job, sees_job
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.events.event import Event
@@ -29,9 +30,7 @@ def limit_to_permitted(actor: Actor, verdict: Verdict) -> Verdict:
 
 def filter_visible(actor: Actor, verdicts: Mapping[str, Judged]) -> Mapping[str, Judged]:
     """Return the verdicts on the jobs that the actor may see."""
-    return {
-        job_id: verdict for job_id, verdict in verdicts.items() if actor.may_see(verdict.job.owner)
-    }
+    return {job_id: verdict for job_id, verdict in verdicts.items() if sees_job(actor, verdict.job)}
 
 
 def check_may_change(actor: Actor, job: Job) -> None:
@@ -40,8 +39,18 @@ def check_may_change(actor: Actor, job: Job) -> None:
     Raises:
         Forbidden: they may not.
     """
-    if not actor.may_change(job.owner):
+    if not may_change_job(actor, job):
         raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
+
+
+def check_owns(actor: Actor, job: Job) -> None:
+    """Check that the actor may delete a job, and decide who may see it.
+
+    Raises:
+        Forbidden: they may not.
+    """
+    if not actor.may_change(job.owner):
+        raise Forbidden(f"only {job.owner} and admins may delete or share job {job.id}")
 
 
 def after_move(

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.job_parts import Part
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.changes import (
     MOST_UNPROVEN,
@@ -116,8 +117,8 @@ class Changes:
         Raises:
             Invalid: *ignore* is no pattern, or both are one job.
         """
-        old = await find_job(self._store, actor, earlier)
-        new = await find_job(self._store, actor, later)
+        old = await find_job(self._store, actor, earlier, Part.PAGES)
+        new = await find_job(self._store, actor, later, Part.PAGES)
         ignored = _find_ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
@@ -170,7 +171,7 @@ class Changes:
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
         url = canonical(url)
-        ignored = _find_ignored((await find_job(self._store, actor, later)).job, ignore)
+        ignored = _find_ignored((await find_job(self._store, actor, later, Part.PAGES)).job, ignore)
         before = await self._page_of(actor, earlier, url, unproven=earlier < later)
         after = await self._page_of(actor, later, url)
         kind, detail = compare_page(before, after)
@@ -332,10 +333,10 @@ class Changes:
         self, actor: Actor, job_id: str, url: str, *, unproven: bool = False
     ) -> PageFacts:
         """Return the page of a URL; with *unproven*, also that of a run before the job."""
-        job = (await find_job(self._store, actor, job_id)).job
+        job = (await find_job(self._store, actor, job_id, Part.PAGES)).job
         fp = page_key(url, ignore_query=job.spec.ignore_query)
         pages = await self._store.changes.facts_of(job.id, [fp])
-        if unproven:
+        if unproven and actor.may_see(job.owner):  # others may not see the run before
             copies = await self._store.changes.unproven_of(job.id, [fp])
             pages = [copy.page for copy in copies] or pages
         if not pages:

@@ -45,8 +45,11 @@ def stream(
     chunks: int | None = None,
     links: bool = False,
     gzip: bool = False,
+    html: bool = True,
 ) -> AsyncIterator[bytes]:
     """Return the pages of *job* that match *query*, or their links or chunks, as one file.
+
+    Without *html*, stored HTML and response headers are left out.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
@@ -60,7 +63,7 @@ def stream(
     elif links:
         output = export_links(store, job, query, form)
     else:
-        output = export_pages(store, job, query, form)
+        output = export_pages(store, job, query, form, html=html)
     return base.gzip_chunks(output) if gzip else output
 
 

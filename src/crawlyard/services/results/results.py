@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Unpack
 from msgspec import Meta
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import RESPONSES, Part, sees_responses
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.change_answers import ChangeOut, DiffOut, PageDiffOut
 from crawlyard.core.crawl.changes import LISTED
@@ -111,7 +112,10 @@ class Results(Noun):
         values = exporting.readable(bodies)
         name = "html" if part is Body.RENDERED else part.value
         if name not in values:
-            raise NotFound(f"page {page_id} has no stored {part}; its job does not keep it")
+            raise NotFound(
+                f"page {page_id} has no stored {part}: its job does not keep it, or its owner "
+                "does not share it"
+            )
         value = values[name]
         return value if isinstance(value, str) else dumps(value, indent=2)
 
@@ -121,7 +125,8 @@ class Results(Noun):
         _, bodies = await self._page(job_id, page_id, Body.SCREENSHOT)
         if Body.SCREENSHOT not in bodies:
             raise NotFound(
-                f"page {page_id} has no screenshot: only Chromium takes them, if enabled"
+                f"page {page_id} has no screenshot: only Chromium takes them, if enabled, and "
+                "other users see them only if the owner shares them"
             )
         return exporting.in_one(bodies[Body.SCREENSHOT])
 
@@ -259,14 +264,16 @@ class Results(Noun):
         The filters are those of the list of pages. WARC has the stored HTML; Markdown is a ZIP with
         the text of each page as a file.
         """
+        job = await self._job(job_id)
         return exporting.stream(
             self._services.store,
-            await self._job(job_id),
+            job,
             search_query(terms),
             format_ or Format.JSONL,
             chunks=chunks,
             links=links,
             gzip=gzip,
+            html=sees_responses(self._actor, job),
         )
 
     @endpoint("GET /jobs/{job_id}/diff/{other}", RESULTS, noun="results")
@@ -321,13 +328,17 @@ class Results(Noun):
         )
 
     async def _job(self, job_id: str) -> Job:
-        return (await lookup.find_job(self._services.store, self._actor, job_id)).job
+        standing = await lookup.find_job(self._services.store, self._actor, job_id, Part.PAGES)
+        return standing.job
 
     async def _page(
         self, job_id: str, page_id: int, *kinds: Body
     ) -> tuple[StoredPage, Mapping[Body, bytes]]:
         job = await self._job(job_id)
-        return await records.page_record(self._services.store, job.id, page_id, kinds)
+        visible_kinds = kinds
+        if not sees_responses(self._actor, job):
+            visible_kinds = tuple(kind for kind in kinds if kind not in RESPONSES)
+        return await records.page_record(self._services.store, job.id, page_id, visible_kinds)
 
     async def _list(
         self,

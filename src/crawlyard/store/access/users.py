@@ -7,11 +7,13 @@ from datetime import date, datetime
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
 
 from crawlyard.core.access.credential import Credential, CredentialKind
+from crawlyard.core.access.policy import SectionName, shows_to_everyone
 from crawlyard.core.access.user import User
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.access.usage import USAGE, usage_in, used
+from crawlyard.store.codec.base import object_of
 from crawlyard.store.codec.records import CREDENTIALS, USERS
 from crawlyard.store.db.bulk_rows import delete_first, insert_new
 from crawlyard.store.db.database import StorePart, reads, writes
@@ -19,6 +21,7 @@ from crawlyard.store.db.rows import add_row, by_code_points, equal, put_version
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Proof
 from crawlyard.store.tables.access import credentials, days, users
+from crawlyard.store.tables.desk import settings
 
 
 class UserStore(StorePart):
@@ -187,7 +190,14 @@ class CredentialStore(StorePart):
 
 # both tables have columns of the same names: those of the user are labelled
 _PROOF = (
-    select(*credentials.c, *(column.label(f"its_{column.name}") for column in users.c))
+    select(
+        *credentials.c,
+        *(column.label(f"its_{column.name}") for column in users.c),
+        select(settings.c.value)
+        .where(settings.c.name == SectionName.SHARING.value)
+        .scalar_subquery()
+        .label("sharing"),
+    )
     .join_from(credentials, users)
     .where(credentials.c.digest == bindparam("digest"))
 )
@@ -199,7 +209,11 @@ def _proof(conn: Connection, digest: str) -> Proof:
     if row is None:
         raise NotFound("no credential has that digest")
     user = USERS.record({column.name: row[f"its_{column.name}"] for column in users.c})
-    return Proof(credential=CREDENTIALS.record(row), user=user)
+    return Proof(
+        credential=CREDENTIALS.record(row),
+        user=user,
+        sees_shared=shows_to_everyone(object_of(row["sharing"] or "{}") or {}),
+    )
 
 
 def _check_parent(conn: Connection, parent_id: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import convert
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import hidden_by
 from crawlyard.core.access.user import Grant
 from crawlyard.core.crawl.page import (
     ErrorKind,
@@ -123,6 +124,7 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
         "priority": spec.priority.rank,
         "needs": needs_text(spec.worker_tags),
         "based_on": spec.since,
+        "hidden": int(hidden_by(spec)),
         "retention": None if spec.retention_s is None else timedelta(seconds=spec.retention_s),
     }
 

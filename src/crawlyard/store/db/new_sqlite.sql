@@ -202,6 +202,7 @@ CREATE TABLE jobs (
   unique_key TEXT,
   in_turn SMALLINT,
   settled_pages BIGINT NOT NULL,
+  hidden SMALLINT NOT NULL,
   CONSTRAINT jobs_id_key UNIQUE (id),
   CONSTRAINT jobs_state_check CHECK (state IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled'))
 );
@@ -227,6 +228,8 @@ CREATE INDEX jobs_schedule ON jobs (schedule_id, id) WHERE schedule_id IS NOT NU
 CREATE INDEX jobs_group ON jobs (group_id, id) WHERE group_id IS NOT NULL;
 
 CREATE INDEX jobs_failed ON jobs (ended_at) WHERE state = 'failed';
+
+CREATE INDEX jobs_private ON jobs (owner) WHERE hidden = 2;
 
 CREATE INDEX jobs_claim ON jobs (level DESC, turn, queued_at, id) WHERE state = 'pending';
 
@@ -757,4 +760,4 @@ INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VA
 
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0134')
+INSERT INTO alembic_version (version_num) VALUES ('0135')

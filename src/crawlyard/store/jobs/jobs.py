@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
 
 from crawlyard.core.crawl.page import ErrorKind
@@ -25,7 +26,7 @@ from crawlyard.store.jobs.shard_rules import fence, is_leased
 from crawlyard.store.jobs.shards import SHARERS, read_parts, read_parts_of_jobs, write_parts
 from crawlyard.store.jobs.where import conditions, creation_bounds, first_keys, rare_condition
 from crawlyard.store.queries import EVERY_JOB, JobQuery, Judged, Verdict
-from crawlyard.store.tables.jobs import PRESENT, UNIQUE, jobs
+from crawlyard.store.tables.jobs import PRESENT, PRIVATE, UNIQUE, jobs
 
 _FEW_TO_COUNT = 50_000
 """Number of jobs with a rare tag, host or word up to which they are read to be counted."""
@@ -264,7 +265,11 @@ def _standing_of(row: RowMapping) -> Standing:
 
 def _maintained_counts(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
     """Return the counts, and whether so many steps are pending that they should be summed up."""
-    return sums(conn, query), has_many_steps(conn)
+    counts = Counter(sums(conn, query))
+    if query.seen_by is not None:
+        hidden_jobs = [PRESENT, PRIVATE, jobs.c.owner != query.seen_by]
+        counts -= _count(conn, [*hidden_jobs, *conditions(replace(query, seen_by=None))])
+    return counts, has_many_steps(conn)
 
 
 def _count_parts(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
@@ -273,13 +278,18 @@ def _count_parts(conn: Connection, query: JobQuery, most: int | None) -> _Counts
         parts = [[PRESENT, *few, *conditions(query), *dated] for dated in creation_bounds(query)]
     else:
         parts = [[jobs.c.no.in_(first_keys(conn, query, most, _FEW_TO_COUNT))]]
-    group, counts = (jobs.c.state, jobs.c.priority), Counter[tuple[State, Priority]]()
+    counts = Counter[tuple[State, Priority]]()
     for part in parts:
-        rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))
-        counts.update(
-            {(State(state), Priority.from_rank(level)): count for state, level, count in rows}
-        )
+        counts.update(_count(conn, part))
     return counts
+
+
+def _count(
+    conn: Connection, part: Sequence[ColumnElement[bool]]
+) -> Counter[tuple[State, Priority]]:
+    group = (jobs.c.state, jobs.c.priority)
+    rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))
+    return Counter({(State(s), Priority.from_rank(level)): count for s, level, count in rows})
 
 
 def _at(conn: Connection, job_id: str, version: int) -> RowMapping:

@@ -33,6 +33,7 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import TAIL_LENGTH, id_tail, max_id, min_id
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql
+from crawlyard.store.db.rows import equal
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.tables.jobs import (
     DATED,
@@ -52,8 +53,13 @@ def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on the rows of `jobs`."""
     filters = [_has_tag(tag) for tag in sorted(query.tags)]
     filters += [_condition(condition) for condition in query.where]
-    if query.owner is not None:
-        filters.append(jobs.c.owner == query.owner)
+    filters += equal(
+        (jobs.c.owner, query.owner),
+        (jobs.c.template_id, query.template_id),
+        (jobs.c.schedule_id, query.schedule_id),
+    )
+    if query.seen_by is not None:
+        filters.append(or_(jobs.c.owner == query.seen_by, jobs.c.hidden < int(query.part)))
     if query.states:
         filters.append(_in_state(query.states))
     if query.priorities:
@@ -64,10 +70,6 @@ def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
         part = query.id_part.lower()
         begins = jobs.c.id.startswith(part, autoescape=True)
         filters.append(or_(begins, jobs.c.id.endswith(part, autoescape=True)))
-    if query.template_id is not None:
-        filters.append(jobs.c.template_id == query.template_id)
-    if query.schedule_id is not None:
-        filters.append(jobs.c.schedule_id == query.schedule_id)
     if query.before is not None:
         filters.append(jobs.c.id < query.before)
     if query.after is not None:

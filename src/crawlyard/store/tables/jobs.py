@@ -80,6 +80,7 @@ jobs = Table(
     Column("unique_key", CleanText),
     Column("in_turn", SmallInteger),  # 1: its start hosts have buckets in turn
     Column("settled_pages", BigInteger, nullable=False),  # out of date while a worker has the job
+    Column("hidden", SmallInteger, nullable=False),  # `core.access.job_parts.Hidden`
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
@@ -96,6 +97,7 @@ OF_TEMPLATE = jobs.c.template_id.is_not(None)
 UNIQUE = jobs.c.unique_key.is_not(None) & PRESENT
 OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
 OF_GROUP = jobs.c.group_id.is_not(None)
+PRIVATE = jobs.c.hidden == literal_column("2")
 
 # The order matters: of two equally good indexes, SQLite uses the later one.
 Index("jobs_running", jobs.c.no, sqlite_where=RUNNING)
@@ -110,6 +112,7 @@ Index("jobs_template", jobs.c.template_id, jobs.c.id, sqlite_where=OF_TEMPLATE)
 Index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, sqlite_where=OF_SCHEDULE)
 Index("jobs_group", jobs.c.group_id, jobs.c.id, sqlite_where=OF_GROUP)
 Index("jobs_failed", jobs.c.ended_at, sqlite_where=GIVEN_UP)
+Index("jobs_private", jobs.c.owner, sqlite_where=PRIVATE)
 
 CLAIM_ORDER = (jobs.c.level.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 """The order of `core.jobs.queue.claim_key`; a test compares the two."""

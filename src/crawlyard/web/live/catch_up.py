@@ -38,7 +38,8 @@ class CatchUp:
             return
         query = replace(stream.query, before=until + 1)
         try:
-            if await self._needs_resync(query, after, until):
+            # events of others are not replayed
+            if stream.sees_shared or await self._needs_resync(query, after, until):
                 yield resync_message("gap", until).data
                 return
             while events := await self._events.events(query, after, _BATCH_SIZE):

@@ -7,7 +7,7 @@ open streams, nothing is read.
 import asyncio
 import itertools
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.access.credential import Caller
-from crawlyard.core.access.user import Actor
+from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.endpoints.stream_messages import HelloOut, PingOut, StateCountsOut, WorkersOut
-from crawlyard.core.events.event import Event, Topic
+from crawlyard.core.events.event import Event, EventName, Topic
 from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import Progress
@@ -222,29 +223,42 @@ class Hub:
             events = await self._events.events(after=self._seq, limit=_BATCH)
             if not events:
                 return
-            wanted_events = [e for e in events if any(stream.wants(e) for stream in self._streams)]
+            streams = self._streams
+            wanted_events = [e for e in events if any(stream.wants(e) for stream in streams)]
             messages = await self._encoder.encode(wanted_events)
+            shared = await self._encoder.encode_for_others(
+                [e for e in events if any(stream.wants_of_others(e) for stream in streams)]
+            )
             # no await from here on: a new stream opens before all of these events or after
-            self._dispatch(events, dict(zip((e.seq for e in wanted_events), messages, strict=True)))
+            own = dict(zip((e.seq for e in wanted_events), messages, strict=True))
+            self._dispatch(events, own, shared)
             self._seq = events[-1].seq
             await self._recheck(events)
             await asyncio.sleep(0)  # an in-memory store never waits; let the streams send
 
-    def _dispatch(self, events: Sequence[Event], messages: dict[int, Frame]) -> None:
+    def _dispatch(
+        self, events: Sequence[Event], own: Mapping[int, Frame], shared: Mapping[int, Frame]
+    ) -> None:
         for event in events:
-            message = messages.get(event.seq)
-            if message is not None:
-                for stream in self._streams:
-                    if stream.wants(event):
-                        stream.enqueue(message)
+            message, message_for_others = own.get(event.seq), shared.get(event.seq)
+            for stream in self._streams:
+                if message is not None and stream.wants(event):
+                    stream.enqueue(message)
+                elif message_for_others is not None and stream.wants_of_others(event):
+                    stream.enqueue(message_for_others)
         owners = {event.owner for event in events if event.name.kind == "job"}
         if owners:
-            self._counts.invalidate(*owners)
+            sharing = any(stream.sees_shared for stream in self._streams)
+            self._counts.invalidate(*(() if sharing else owners))
 
     async def _recheck(self, events: Sequence[Event]) -> None:
-        """End the streams of users who lost their rights by one of these events."""
+        """End the streams of users whose rights changed by one of these events."""
         users = {event.owner for event in events if event.name.kind in {"token", "user"}}
-        await self._check_credentials([s for s in self._streams if s.caller.user.id in users])
+        suspects = [s for s in self._streams if s.caller.user.id in users]
+        if any(event.name is EventName.SETTINGS_UPDATED for event in events):
+            self._counts.invalidate()
+            suspects = list(self._streams)
+        await self._check_credentials(suspects)
 
     async def _send_snapshots(self) -> None:
         for tick in itertools.count(1):
@@ -263,13 +277,14 @@ class Hub:
 
     async def _check_credentials(self, suspects: Collection[Stream]) -> None:
         """End the streams whose credentials are no longer good; each is checked once."""
-        proofs = {(s.caller.credential.id, s.caller.user.role): s.caller for s in suspects}
-        for (credential, role), caller in proofs.items():
-            if not await self._access.still_good(caller):
-                for stream in suspects:
-                    subscriber = stream.caller
-                    if (subscriber.credential.id, subscriber.user.role) == (credential, role):
-                        stream.end(because_of_auth=True)
+        of_caller = defaultdict[tuple[str, Role, bool], list[Stream]](list)
+        for stream in suspects:
+            caller = stream.caller
+            of_caller[caller.credential.id, caller.user.role, caller.sees_shared].append(stream)
+        for streams in of_caller.values():
+            if not await self._access.still_good(streams[0].caller):
+                for stream in streams:
+                    stream.end(because_of_auth=True)
 
     async def _publish_snapshots(self, *, poll: bool, read_progress: bool) -> None:
         """Send snapshots: everything to fresh streams, changes to the others.
@@ -288,7 +303,9 @@ class Hub:
             if read_progress or fresh or self._progress.needs_poll:
                 running = await self._running(streams)
                 self._progress.publish(running, streams, fresh, self._clock.now())
-            await self._latest_pages.publish(streams, fresh)
+            await self._latest_pages.publish(
+                [stream for stream in streams if self._progress.shows_pages(stream)], fresh
+            )
         except StoreUnavailable:
             for stream in fresh:
                 stream.fresh = True
@@ -310,7 +327,7 @@ class Hub:
 
     async def _read_counts(self, actor: Actor) -> StateCountsOut:
         counted: Counter[str] = Counter()
-        query = await visible_query(self._yard.store, actor, EVERY_JOB)
+        query = await visible_query(self._yard.store, actor, EVERY_JOB, Part.STATE)
         for (state, _), count in (await self._yard.store.jobs.counts(query)).items():
             counted[state.value] += count
         return StateCountsOut(**counted)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from crawlyard.core.access.job_parts import Part, sees_job, shows_pages
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answer import Wire
 from crawlyard.core.endpoints.stream_messages import JobsProgressOut, RunningJobOut
@@ -14,8 +15,10 @@ from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 
-_View = tuple[Group, str | None, bool]
-"""Owner, job id, and whether all running jobs are included or only those that progressed."""
+_View = tuple[Group, bool, str | None, bool]
+"""Owner, whether jobs that others share are included, job id, and whether all running jobs are
+included or only those that progressed.
+"""
 
 _Position = tuple[float, int, int]
 """Progress of a job: running time, URLs done and discovered; it only rises."""
@@ -37,6 +40,13 @@ class ProgressBoard:
         """True after progress of a job that did not run at the last poll."""
         return self._has_unknown_jobs
 
+    def shows_pages(self, stream: Stream) -> bool:
+        """Return whether the client may see the pages of the job it follows, as far as known."""
+        standing = self._running.get(stream.subscription.job or "")
+        if not stream.sees_shared:
+            return True
+        return standing is not None and sees_job(stream.caller.actor, standing.job, Part.PAGES)
+
     def publish(
         self,
         running: Sequence[Standing],
@@ -57,7 +67,7 @@ class ProgressBoard:
         self._has_unknown_jobs = False
 
         def make_message(view: _View) -> Frame | None:
-            standings = running if view[2] else progressed
+            standings = running if view[-1] else progressed
             return _progress_message(((standing, None) for standing in standings), view, at)
 
         _send_by_view(streams if progressed else fresh, fresh, make_message)
@@ -105,7 +115,7 @@ def _send_by_view(
     for stream in streams:
         if Topic.JOBS not in stream.subscription.topics:
             continue
-        view = (stream.group, stream.subscription.job, stream in fresh)
+        view = (stream.group, stream.sees_shared, stream.subscription.job, stream in fresh)
         if view not in messages:
             messages[view] = make(view)
         message = messages[view]
@@ -124,11 +134,12 @@ def _progress_message(
 
     A progress of ``None`` is that of the standing.
     """
-    group, job, whole = view
+    group, shared, job, whole = view
     jobs = [
         RunningJobOut.of(standing, progress or progress_of_standing(standing))
         for standing, progress in running
-        if group in (None, standing.job.owner) and job in (None, standing.job.id)
+        if group in (None, standing.job.owner) or (shared and shows_pages(standing.job))
+        if job in (None, standing.job.id)
     ]
     if not jobs and not whole:
         return None

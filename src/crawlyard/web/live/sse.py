@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.job_parts import sees_job, shows_pages
+from crawlyard.core.access.sharing import Sharing
+from crawlyard.core.access.user import Actor
 from crawlyard.core.answer import Wire, encode_answer
 from crawlyard.core.endpoints.stream_messages import HappenedOut, JobRowOut
 from crawlyard.core.events.event import Event, EventName
@@ -19,6 +23,8 @@ from crawlyard.store.store import Store
 RETRY = timedelta(seconds=2)
 """Delay before a browser reconnects."""
 
+_ANOTHER = Actor(id="", sees_shared=True)  # a user who owns nothing
+_SHOWN = ("state", "reason", "detail", "version", "name", "schedule_id")  # data for other users
 _MOVES = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
 
 
@@ -70,6 +76,23 @@ class EventEncoder:
         return [
             frame(event_word(e.name), HappenedOut.of(e, rows.get(e.subject)), e.seq) for e in events
         ]
+
+    async def encode_for_others(self, events: list[Event]) -> Mapping[int, Frame]:
+        """Encode those *events* of jobs that other users may see, by their `seq`."""
+        frames: dict[int, Frame] = {}
+        for event in events:
+            standing = await self._standing(event.subject)
+            if standing is None or not sees_job(_ANOTHER, standing.job):
+                continue
+            row = (await self._rows([standing]))[standing.job.id]
+            row = row.for_others(
+                may_change=standing.job.spec.shared is Sharing.WRITE,
+                shows_pages=shows_pages(standing.job),
+            )
+            data = {name: event.data[name] for name in _SHOWN if name in event.data}
+            message = HappenedOut.of(replace(event, data=data), row)
+            frames[event.seq] = frame(event_word(event.name), message, event.seq)
+        return frames
 
     async def _standing(self, job_id: str) -> Standing | None:
         try:

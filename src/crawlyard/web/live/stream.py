@@ -54,6 +54,7 @@ class Stream:
         self.ended = False
         # fixed: a stream ends when the role of its user changes
         self.group: Group = None if caller.user.role is Role.ADMIN else caller.user.id
+        self.sees_shared = self.group is not None and caller.sees_shared
         self._names = names_of(subscription.topics)
         self._waiting: deque[Frame] = deque()
         self._news = asyncio.Event()
@@ -74,10 +75,17 @@ class Stream:
         return bool(self._names)
 
     def wants(self, event: Event) -> bool:
-        """Return whether *event* is for this client."""
+        """Return whether *event* is about what the client owns, or all for an admin."""
+        return self.group in (None, event.owner) and self._selects(event)
+
+    def wants_of_others(self, event: Event) -> bool:
+        """Return whether *event* is about a job of another user, which they may share."""
+        is_shared = self.sees_shared and self.group != event.owner and event.name.kind == "job"
+        return is_shared and self._selects(event)
+
+    def _selects(self, event: Event) -> bool:
         return (
             event.seq > self.last_seq
-            and self.group in (None, event.owner)
             and event.name in self._names
             and self.subscription.job in (None, event.subject)
         )

@@ -1,0 +1,235 @@
+"""Visibility of jobs to other users, with the setting that shows them."""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.store.store import Store
+from tests.web.crawled import crawled
+from tests.web.live_rig import LiveRig, a_live_rig
+from tests.web.rig import URL, Rig, a_rig
+
+ANY = {"If-Match": "*"}
+SIGNING = "whsec_" + b64encode(b"CANARY7" * 4).decode()
+
+
+@pytest.fixture
+async def shared(store: Store) -> AsyncIterator[Rig]:
+    """A server on which everyone sees what is not private."""
+    rig = await a_rig(store)
+    await people(rig)
+    yield rig
+    await rig.close()
+
+
+async def people(rig: Rig) -> None:
+    for name, role in (("ada", Role.OPERATOR), ("bob", Role.OPERATOR), ("vera", Role.VIEWER)):
+        await rig.user(name, role)
+    await show(rig, "everyone")
+
+
+async def show(rig: Rig, visibility: str) -> None:
+    body = {"visibility": visibility}
+    answer = await rig.ask("PUT", "settings/sharing", json=body, headers=ANY)
+    assert answer.status_code == 200, answer.text
+
+
+async def visible_ids(rig: Rig, by: str, **params: Any) -> set[str]:
+    answer = await rig.get("jobs", by=by, params=params)
+    return {job["id"] for job in answer.json()["items"]}
+
+
+async def totals(rig: Rig, by: str, **params: Any) -> int:
+    total: int = (await rig.get("jobs/counts", by=by, params=params)).json()["total"]
+    return total
+
+
+async def test_a_user_sees_jobs_of_others_in_lists_and_counts_except_private_ones(
+    shared: Rig,
+) -> None:
+    mine, hidden = await shared.job("ada"), await shared.job("ada", shared="private")
+    bobs = await shared.job("bob", shared="private", tags=["x"])
+
+    assert await visible_ids(shared, "vera") == {mine["id"]}
+    assert await visible_ids(shared, "bob") == {mine["id"], bobs["id"]}
+    assert await visible_ids(shared, "bob", owner="me") == {bobs["id"]}
+    assert await visible_ids(shared, "bob", owner="ada") == {mine["id"]}
+    assert await visible_ids(shared, "ada") == {mine["id"], hidden["id"]}
+    assert [await totals(shared, name) for name in ("vera", "bob", "ada")] == [1, 2, 2]
+    assert await totals(shared, "vera", tag="x") == 0
+    assert await totals(shared, "vera", state="pending", owner="ada") == 1
+    assert await totals(shared, LOCAL.id) == 3
+    await show(shared, "owner")
+    assert (await visible_ids(shared, "vera"), await totals(shared, "vera")) == (set(), 0)
+    assert (await shared.get(f"jobs/{mine['id']}", by="bob")).status_code == 404
+
+
+async def test_a_job_that_becomes_private_is_no_longer_counted_for_others(shared: Rig) -> None:
+    job = await shared.job("ada")
+    assert await totals(shared, "vera") == 1
+
+    changed = {"shared": "private"}
+    await shared.ask("PATCH", f"jobs/{job['id']}", by="ada", json=changed, headers=ANY)
+
+    assert (await totals(shared, "vera"), await totals(shared, "ada")) == (0, 1)
+    assert await visible_ids(shared, "vera") == set()
+
+
+async def test_no_credential_of_a_job_is_shown_to_others(shared: Rig) -> None:
+    body = {"kind": "bearer", "url": URL, "secret": "CANARY1"}
+    await shared.ask("PUT", "sessions/CANARY2", by="ada", json=body)
+    job = await shared.job(
+        "ada",
+        session="CANARY2",
+        unique_key="CANARY3",
+        headers={"X-Api-Key": "CANARY4"},
+        proxies=["http://ada:CANARY5@93.184.216.34:3128"],
+        webhooks=[{"url": "https://93.184.216.34/CANARY6", "secret": SIGNING}],
+    )
+    paths = ("", "/progress", "/attempts", "/shards", "/metrics", "/wait?timeout_s=0")
+
+    listed = "jobs?fields=spec,detail,progress,origin"
+    for path in (*(f"jobs/{job['id']}{path}" for path in paths), listed):
+        answer = await shared.get(path, by="vera")
+        assert answer.status_code == 200, (path, answer.text)
+        assert "CANARY" not in answer.text, path
+        assert SIGNING not in answer.text, path
+    spec = (await shared.get(f"jobs/{job['id']}", by="ada")).json()["spec"]
+    assert (spec["session"], spec["unique_key"]) == ("CANARY2", "CANARY3")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"headers": {"Authorization": "Bearer x"}},
+        {"session": "login"},
+    ],
+)
+async def test_pages_fetched_with_credentials_are_hidden_unless_their_owner_shares_them(
+    shared: Rig, form: dict[str, Any]
+) -> None:
+    body = {"kind": "bearer", "url": URL, "secret": "x"}
+    await shared.ask("PUT", "sessions/login", by="ada", json=body)
+    job, _ = await crawled(shared, "ada", **form)
+
+    assert (await shared.get(f"jobs/{job}", by="vera")).status_code == 200
+    for path in (f"jobs/{job}/pages", f"jobs/{job}/errors", f"jobs/{job}/export"):
+        assert (await shared.get(path, by="vera")).status_code == 404, path
+    assert (await shared.get("pages", by="vera")).json()["items"] == []
+
+    shares = {"share_pages": True}
+    await shared.ask("PATCH", f"jobs/{job}", by="ada", json=shares, headers=ANY)
+
+    assert (await shared.get(f"jobs/{job}/pages", by="vera")).status_code == 200
+    assert (await shared.get("pages", by="vera")).json()["items"] != []
+
+
+async def test_stored_responses_are_seen_by_others_only_if_they_are_shared(shared: Rig) -> None:
+    statuses, exports = {}, {}
+    for share in (False, True):
+        job, _ = await crawled(shared, "ada", keep_html=True, share_pages=share)
+        [page, *_] = (await shared.get(f"jobs/{job}/pages", by="vera")).json()["items"]
+        for by in ("ada", "vera"):
+            at = f"jobs/{job}/pages/{page['id']}"
+            paths = [f"{at}?part=html", f"{at}?part=headers", f"{at}/screenshot"]
+            statuses[by, share] = [(await shared.get(p, by=by)).status_code for p in paths]
+            statuses[by, share].append((await shared.get(f"{at}?part=text", by=by)).status_code)
+            exports[by, share] = (
+                "alert(1)"
+                in (await shared.get(f"jobs/{job}/export", by=by)).text.partition('"html"')[2]
+            )
+    assert statuses["vera", False] == [404, 404, 404, 200]
+    assert statuses["ada", False] == statuses["ada", True] == [200, 200, 200, 200]
+    assert statuses["vera", True] == [200, 200, 200, 200]
+    assert exports == {
+        ("ada", False): True,
+        ("vera", False): False,
+        ("ada", True): True,
+        ("vera", True): True,
+    }
+
+
+async def test_others_control_a_job_that_is_shared_for_writing_but_do_not_own_it(
+    shared: Rig,
+) -> None:
+    job = await shared.job("ada", shared="write")
+    at = f"jobs/{job['id']}"
+    actions = {}
+    for by in ("ada", "bob", "vera"):
+        actions[by] = set((await shared.get(at, by=by)).json()["allowed_actions"])
+    assert actions["bob"] == actions["ada"] - {"delete"}
+    assert actions["vera"] == set()
+
+    paused = await shared.post(f"{at}/pause", {}, by="bob", headers=ANY)
+    priority = {"priority": "high"}
+    edited = await shared.ask("PATCH", at, by="bob", json=priority, headers=ANY)
+    assert (paused.status_code, edited.status_code) == (202, 200)
+    for change in ({"shared": "private"}, {"share_pages": True}):
+        refused = await shared.ask("PATCH", at, by="bob", json=change, headers=ANY)
+        assert refused.status_code == 403
+        assert "only ada and admins" in refused.json()["detail"]
+    assert (await shared.ask("DELETE", at, by="bob", headers=ANY)).status_code == 403
+
+
+async def test_bulk_actions_by_filter_change_only_what_the_user_owns(shared: Rig) -> None:
+    adas = await shared.job("ada", shared="write")
+    bobs = await shared.job("bob")
+
+    body = {"action": "cancel", "filter": {"state": ["pending"]}}
+    answer = await shared.post("jobs/bulk", body, by="bob")
+
+    assert answer.status_code == 200, answer.text
+    states = [(await shared.get(f"jobs/{j['id']}")).json()["state"] for j in (adas, bobs)]
+    assert states == ["pending", "cancelled"]
+
+
+async def test_a_wrong_visibility_is_named(shared: Rig) -> None:
+    body = {"visibility": "all"}
+    answer = await shared.ask("PUT", "settings/sharing", json=body, headers=ANY)
+    assert answer.status_code == 422
+    assert "visibility: expected owner or everyone, got 'all'" in answer.text
+
+
+class TestStreams:
+    @pytest.fixture
+    async def live(self, store: Store) -> AsyncIterator[LiveRig]:
+        async with a_live_rig(store) as live:
+            await people(live.rig)
+            yield live
+
+    async def test_a_stream_has_the_jobs_of_others_that_are_not_private(
+        self, live: LiveRig
+    ) -> None:
+        async with live.listen(by="vera") as listener:
+            await listener.until("hello")
+            counts = await listener.until("counts")
+            assert counts.data["pending"] == 0
+            await live.rig.job("ada", shared="private", name="CANARY")
+            await live.rig.job("ada", name="open", webhooks=["https://93.184.216.34/CANARY"])
+            created = await listener.until("job.created")
+            counts = await listener.until("counts")
+
+        assert (created.data["job"]["name"], created.data["owner"]) == ("open", "ada")
+        assert created.data["job"]["allowed_actions"] == []
+        assert counts.data["pending"] == 1
+        assert "CANARY" not in repr(listener.messages)
+
+    async def test_a_stream_ends_when_the_settings_hide_jobs_again(self, live: LiveRig) -> None:
+        async with live.listen(by="vera") as listener:
+            await listener.until("counts")
+            await show(live.rig, "owner")
+            bye = await listener.until("bye")
+            with pytest.raises(StopAsyncIteration):
+                await listener.next()
+        assert bye.event == "bye"
+
+    async def test_a_client_that_missed_events_of_others_reads_its_lists_again(
+        self, live: LiveRig
+    ) -> None:
+        await live.job("ada")
+        async with live.listen(by="vera", after=0) as listener:
+            resync = await listener.until("resync")
+        assert resync.data["reason"] == "gap"
