@@ -433,7 +433,7 @@ class Jobs(Noun):
     async def deletable(self, job_id: str, *, version: IfMatch = None) -> DeletionOut:
         """Check that a job can be deleted, and return it."""
         standing = await self._services.writer.changeable(self._actor, job_id, version)
-        verdicts.check_deletable(standing.job)
+        verdicts.check_may_delete(self._actor, standing.job)
         return DeletionOut.of(standing)
 
     @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=parameters.WITH_REASON)

@@ -24,9 +24,9 @@ from crawlyard.services.jobs.submission import JobDraft, Submission, Submitter
 from crawlyard.services.jobs.verdicts import (
     after_edit,
     after_move,
-    check_deletable,
     check_limits,
     check_may_change,
+    check_may_delete,
     check_owns,
     check_sound,
     filter_visible,
@@ -203,8 +203,7 @@ class JobWriter:
         """
         for _ in range(TRIES):
             old = (await self.changeable(actor, job_id, version)).job
-            check_owns(actor, old)
-            check_deletable(old)
+            check_may_delete(actor, old)
             event = old.event(EventName.DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
                 return await self.store.jobs.delete(old.id, old.version, event)
@@ -254,8 +253,7 @@ class JobWriter:
 
         def verdict(standing: Standing) -> tuple[Job, Event]:
             job = standing.job
-            check_owns(actor, job)
-            check_deletable(job)
+            check_may_delete(actor, job)
             return job, job.event(EventName.DELETED, now, actor.id)
 
         verdicts = await self.store.jobs.delete_all(ids, limit_to_permitted(actor, verdict))

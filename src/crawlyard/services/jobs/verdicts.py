@@ -43,6 +43,16 @@ def check_may_change(actor: Actor, job: Job) -> None:
         raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
 
 
+def check_may_delete(actor: Actor, job: Job) -> None:
+    """Check that the actor may delete a job, and that its state allows it.
+
+    Raises:
+        Forbidden, IllegalMove: as the names say.
+    """
+    check_owns(actor, job)
+    check_deletable(job)
+
+
 def check_owns(actor: Actor, job: Job) -> None:
     """Check that the actor may delete a job, and decide who may see it.
 
