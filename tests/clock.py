@@ -28,6 +28,17 @@ class SteppedClock(SystemClock):
         self._jumped += by
 
 
+class EarlierClock(SystemClock):
+    """A clock that starts a minute before builders claim jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ahead = super().now() - NOW + timedelta(minutes=1)
+
+    def now(self) -> datetime:
+        return super().now() - self._ahead
+
+
 class FakeClock:
     """A `crawlyard.clock.Clock` that stands still between two calls of `advance`."""
 

@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from crawlyard.clock import SystemClock
 from crawlyard.config import BridgeName
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.page import Body
@@ -24,7 +22,8 @@ from crawlyard.errors import Unavailable
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions
-from tests.builders import NOW, a_batch, a_target, done
+from tests.builders import a_batch, a_target, done
+from tests.clock import EarlierClock
 from tests.conformance.steps import claimed, recorded
 from tests.web.crawled import crawled, in_state
 from tests.web.live_rig import LiveRig, a_live_rig
@@ -32,17 +31,6 @@ from tests.web.rig import Rig
 
 TAGS = ["firecrawl:crawl", "firecrawl:batch", "firecrawl:markdown"]
 OPTIONS = SiteOptions(rate_limits=False, bridges=(BridgeName.FIRECRAWL,))
-
-
-class EarlierClock(SystemClock):
-    """A clock that starts a minute before builders claim jobs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ahead = super().now() - NOW + timedelta(minutes=1)
-
-    def now(self) -> datetime:
-        return super().now() - self._ahead
 
 
 @pytest.fixture

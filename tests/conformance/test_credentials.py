@@ -59,8 +59,8 @@ async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) ->
     proof = await store.credentials.get_by_digest(token.digest)
     none = await store.credentials.get_by_digest("ff" * 32)
 
-    assert before == Proof(credential=token, user=user, sees_shared=False)
-    assert proof == Proof(credential=replace(token, revoked_at=NOW), user=user, sees_shared=False)
+    assert before == Proof(credential=token, user=user, sees_shared=True)
+    assert proof == Proof(credential=replace(token, revoked_at=NOW), user=user, sees_shared=True)
     assert none is None
 
 

@@ -13,6 +13,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import claim_key, claimable
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.stats import FailingHost
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.builders_serve import quoted
@@ -176,8 +177,8 @@ class TestEnded:
             await added(store, in_state(state, owner=owner, ended_at=at))
         await added(store)
 
-        every = await store.stats.count_ended(None, NOW, NOW + 3 * HOUR, HOUR)
-        own = await store.stats.count_ended("bob", NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.stats.count_ended(EVERY_JOB, NOW, NOW + 3 * HOUR, HOUR)
+        own = await store.stats.count_ended(JobQuery(owner="bob"), NOW, NOW + 3 * HOUR, HOUR)
 
         assert every == {
             (0, State.COMPLETED): 2,
@@ -207,11 +208,13 @@ class TestEnded:
                 claim.lease, *job.apply_move(move, at, actor="worker:w1", reason=reason)
             )
 
-        every = await store.stats.count_stopped(None, NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.stats.count_stopped(EVERY_JOB, NOW, NOW + 3 * HOUR, HOUR)
 
         completed, cancelled = State.COMPLETED, State.CANCELLED
         assert every == {(0, completed): 1, (1, completed): 1, (1, cancelled): 1}
-        assert await store.stats.count_stopped("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
+        assert (
+            await store.stats.count_stopped(JobQuery(owner="bob"), NOW, NOW + 3 * HOUR, HOUR) == {}
+        )
 
 
 class TestFailing:
@@ -236,8 +239,8 @@ class TestFailing:
         await self.failing(store, "bob", "early.example", slow, slow, minutes=-1)
         await self.failing(store, "bob", "good.example")
 
-        every = await store.stats.failing(None, NOW, NOW + HOUR, 100)
-        own = await store.stats.failing("ada", NOW, NOW + HOUR, 100)
+        every = await store.stats.failing(EVERY_JOB, NOW, NOW + HOUR, 100)
+        own = await store.stats.failing(JobQuery(owner="ada"), NOW, NOW + HOUR, 100)
 
         def host(name: str, minutes: int, **kinds: int) -> FailingHost:
             last_at = NOW + timedelta(minutes=minutes)
@@ -259,7 +262,7 @@ class TestFailing:
         await self.failing(store, "ada", "first.example", slow, slow, slow)
         await self.failing(store, "ada", "last.example", slow, slow, minutes=1)
 
-        [host] = await store.stats.failing(None, NOW, NOW + HOUR, 2)
+        [host] = await store.stats.failing(EVERY_JOB, NOW, NOW + HOUR, 2)
 
         assert (host.host, host.errors) == ("last.example", 2)
 
@@ -272,4 +275,4 @@ class TestFailing:
         again, event = retried.apply_move(Move.RETRY_FAILED, NOW, actor="local")
         await store.jobs.retry_failed(again, event, ())
 
-        assert await store.stats.failing(None, NOW, NOW + HOUR, 100) == []
+        assert await store.stats.failing(EVERY_JOB, NOW, NOW + HOUR, 100) == []

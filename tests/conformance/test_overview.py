@@ -14,6 +14,7 @@ from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, schedule_event
@@ -270,13 +271,13 @@ async def test_what_ran_in_a_range_comes_the_last_begun_first(store: Store) -> N
     await add_run(State.CANCELLED, None, 5)  # it never ran
 
     async def ran_ids(owner: str | None, limit: int = 9) -> list[str]:
-        ran = await store.stats.runs(owner, NOW, NOW + 10 * MINUTE, limit)
+        ran = await store.stats.runs(JobQuery(owner=owner), NOW, NOW + 10 * MINUTE, limit)
         return [run.job_id for run in ran]
 
     assert await ran_ids(None) == [goes, cut, failed, paused_id]
     assert await ran_ids("ada") == [cut, failed, paused_id]
     assert await ran_ids(None, 2) == [goes, cut]
-    [news] = await store.stats.runs("ada", NOW, NOW + 10 * MINUTE, 1)
+    [news] = await store.stats.runs(JobQuery(owner="ada"), NOW, NOW + 10 * MINUTE, 1)
     assert (news.name, news.state, news.stopped) == ("news", "completed", False)
     assert (news.started_at, news.ended_at) == (NOW + MINUTE, NOW + 5 * MINUTE)
 
@@ -289,7 +290,7 @@ async def test_a_run_is_stopped_if_a_limit_left_something_in_the_queue(store: St
     )
     await store.leases.settle(claim.lease, job, event)
 
-    [run] = await store.stats.runs(None, NOW - MINUTE, NOW + MINUTE, 9)
+    [run] = await store.stats.runs(EVERY_JOB, NOW - MINUTE, NOW + MINUTE, 9)
 
     assert (run.stopped, run.pages, run.schedule_id) == (True, 3, None)
 
@@ -307,7 +308,7 @@ async def test_courses_are_those_of_jobs_that_run_or_ended_since(store: Store) -
             await store.leases.settle(answer.lease, job, event)
 
     async def course_pages(owner: str | None, limit: int = 9) -> list[int]:
-        courses = await store.stats.courses(owner, NOW, limit)
+        courses = await store.stats.courses(JobQuery(owner=owner), NOW, limit)
         return [course.points[0].pages for course in courses]
 
     assert await course_pages(None) == [4, 3, 2]

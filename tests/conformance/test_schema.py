@@ -249,6 +249,10 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
         with_login = any(mark in str(row["spec"]) for mark in ('"session":', '"headers":'))
         return added | {"hidden": int(with_login)}
 
+    def columns_of_run(row: dict[str, object]) -> dict[str, object]:
+        showing = {job["id"] for job in before["jobs"] if not columns_of_job(job)["hidden"]}
+        return {"whole_id": None, "hidden": row["base_id"] not in {None, *showing}}
+
     def columns_of_webhook(_: dict[str, object]) -> dict[str, object]:
         channel: dict[str, object] = {"name": "", "rules": None, "sealed": None, "failing": "{}"}
         of_job = {"metadata": "{}", "group_id": None, "page_cursor": None, "headers": "{}"}
@@ -264,7 +268,8 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
         "events": with_columns("events", lambda _: {"address": None}),
         "new_events": with_columns("new_events", lambda _: {"address": None}),
         "jobs": with_columns("jobs", columns_of_job),
-        "run_changes": with_columns("run_changes", lambda _: {"whole_id": None}),
+        "run_changes": with_columns("run_changes", columns_of_run),
+        "schedules": with_columns("schedules", lambda _: {"private": False}),
         "shards": [*before["shards"], used | {"job_no": 6, "shard": -1}],
         "unproven_pages": [],
         "webhooks": with_columns("webhooks", columns_of_webhook),

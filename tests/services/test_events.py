@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.events.events import LOOK_EVERY, Events, match_names
 from crawlyard.store.db.in_memory import open_in_memory
@@ -66,12 +68,24 @@ class TestReading:
         for owner in ("ada", "bob", "ada"):
             await added(store, owner=owner)
 
-        assert seqs(await events.newest(ADA)) == [1, 3]
-        assert seqs([e async for e in events.every(ADA)]) == [1, 3]
-        assert seqs(await events.newest(BOB)) == [2]
-        assert seqs(await events.newest(LOCAL)) == [1, 2, 3]
-        assert seqs(await events.newest(LOCAL, EventQuery(owner="bob"))) == [2]
-        assert seqs(await events.newest(ADA, EventQuery(owner="bob"))) == [1, 3]
+        assert seqs(await events.list(ADA)) == [1, 3]
+        assert seqs(await events.list(BOB)) == [2]
+        assert seqs(await events.list(LOCAL)) == [1, 2, 3]
+        assert seqs(await events.list(LOCAL, EventQuery(owner="bob"))) == [2]
+        assert seqs(await events.list(ADA, EventQuery(owner="bob"))) == [1, 3]
+
+    async def test_where_everyone_sees_jobs_events_of_those_that_others_show_are_seen(
+        self, store: Store, events: Events
+    ) -> None:
+        ada = replace(ADA, sees_shared=True)
+        await added(store, owner="ada")
+        await added(store, owner="bob")
+        await added(
+            store, owner="bob", spec=JobSpec(urls=("https://example.com/",), shared=Sharing.PRIVATE)
+        )
+
+        assert seqs(await events.list(ada)) == [1, 2]
+        assert seqs(await events.list(ada, EventQuery(owner="bob"))) == [2]
 
     @pytest.mark.parametrize("limit", [1, 3, 7, 50])
     async def test_the_newest_are_found_however_far_back_they_are(
@@ -80,12 +94,12 @@ class TestReading:
         for owner in "abaabbbbbbba":
             await added(store, owner=owner)
 
-        newest = await events.newest(Actor(id="a"), limit=limit)
+        newest = await events.list(Actor(id="a"), EventQuery(newest_first=True), limit=limit)
 
-        assert seqs(newest) == [1, 3, 4, 12][-limit:]
+        assert seqs(newest) == [12, 4, 3, 1][:limit]
 
     async def test_nothing_has_happened_yet(self, events: Events) -> None:
-        assert await events.newest(LOCAL) == []
+        assert await events.list(LOCAL) == []
 
 
 class TestFollowing:
@@ -255,6 +269,6 @@ async def test_the_instant_from_which_on_counts(store: Store, events: Events) ->
         at = NOW - timedelta(minutes=minutes)
         await store.jobs.add(job, replace(its_event(job), at=at))
 
-    recent = await events.newest(LOCAL, EventQuery(since=NOW - timedelta(minutes=1)))
+    recent = await events.list(LOCAL, EventQuery(since=NOW - timedelta(minutes=1)))
 
     assert seqs(recent) == [2, 3]

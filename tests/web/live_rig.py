@@ -27,7 +27,7 @@ from crawlyard.web.server import (
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
-from tests.web.rig import Rig, an_app
+from tests.web.rig import Rig, an_app, hide_jobs_of_others
 
 PATIENCE_S = 120  # more than anything here takes; a hang fails instead of blocking the suite
 
@@ -141,6 +141,7 @@ async def a_live_rig(
     nothing, *max_connections* how many may be open.
     """
     yard = Yard(Settings(database_url=IN_MEMORY), store, clock or SystemClock())
+    await hide_jobs_of_others(store)
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
     app = create_app(site) if site.options.bridges else an_app(site)
     app.state.site = site

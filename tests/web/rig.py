@@ -12,6 +12,7 @@ from msgspec import structs
 from starlette.applications import Starlette
 
 from crawlyard.config import Settings
+from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.answer import API as PREFIX
 from crawlyard.services.surface import Surface
@@ -128,6 +129,12 @@ def apps_are_used_again() -> Iterator[None]:
     _used.clear()
 
 
+async def hide_jobs_of_others(store: Store) -> None:
+    """Set the visibility of an instance that is older than the setting."""
+    old = await store.settings.get(SectionName.SHARING)
+    await store.settings.save(structs.replace(old, value={}, version=old.version + 1))
+
+
 async def a_rig(
     store: Store,
     options: SiteOptions | None = None,
@@ -135,7 +142,8 @@ async def a_rig(
     *,
     public_url: str = PUBLIC_URL,
 ) -> Rig:
-    """Return a server on *store*, with a token of the admin's."""
+    """Return a server on *store*, with a token of the admin's. Users see only what they own."""
+    await hide_jobs_of_others(store)
     clock = clock or FakeClock()
     yard = Yard(Settings(database_url=IN_MEMORY, public_url=public_url), store, clock)
     site = await open_site(yard, options or SiteOptions(rate_limits=False))

@@ -207,10 +207,10 @@ class CountedTicks:
     queries: list[Collection[str]] = field(default_factory=list)
 
     async def recent(
-        self, schedule_ids: Collection[str], limit: int
+        self, schedule_ids: Collection[str], limit: int, reader: str | None
     ) -> Mapping[str, Sequence[RecentTick]]:
         self.queries.append(schedule_ids)
-        return await self.of.recent(schedule_ids, limit)
+        return await self.of.recent(schedule_ids, limit, reader)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.of, name)

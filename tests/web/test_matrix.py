@@ -234,14 +234,19 @@ SEEN = {
     "GET /jobs/{job_id}/attempts",
     "GET /jobs/{job_id}/check",
     "GET /jobs/{job_id}/check/findings",
+    "GET /jobs/{job_id}/config",
     "GET /jobs/{job_id}/diff/{other}",
     "GET /jobs/{job_id}/diff/{other}/page",
     "GET /jobs/{job_id}/errors",
     "GET /jobs/{job_id}/errors/{kind}/pages",
+    "GET /jobs/{job_id}/events",
     "GET /jobs/{job_id}/events/stream",
     "GET /jobs/{job_id}/export",
     "GET /jobs/{job_id}/frontier",
+    "GET /jobs/{job_id}/hosts",
     "GET /jobs/{job_id}/links",
+    "GET /jobs/{job_id}/log",
+    "GET /jobs/{job_id}/log/stream",
     "GET /jobs/{job_id}/map",
     "GET /jobs/{job_id}/metrics",
     "GET /jobs/{job_id}/pages",
@@ -254,22 +259,38 @@ SEEN = {
     "GET /jobs/{job_id}/skipped/rules",
     "GET /jobs/{job_id}/wait",
     "GET /jobs/{job_id}/why",
+    "GET /schedules/{ref}",
+    "GET /schedules/{ref}/changes",
+    "GET /schedules/{ref}/changes.atom",
+    "GET /schedules/{ref}/next",
+    "GET /schedules/{ref}/runs",
 }
-"""What a job answers to all users where they see each other's, as far as it has what is asked."""
+"""What all users get of a job or schedule where they see each other's."""
 
 CHANGED = {
-    "GET /jobs/{job_id}/deletion",
-    "DELETE /jobs/{job_id}",
     "PATCH /jobs/{job_id}",
     "POST /jobs/{job_id}/cancel",
     "POST /jobs/{job_id}/exclusions",
     "POST /jobs/{job_id}/pause",
     "POST /jobs/{job_id}/resume",
     "POST /jobs/{job_id}/retry",
+    "POST /schedules/{ref}/backfill",
+    "POST /schedules/{ref}/pause",
+    "POST /schedules/{ref}/resume",
+    "POST /schedules/{ref}/run",
 }
-"""How a job is changed, if it is shared so."""
+"""How a job or schedule is changed, if it is shared so."""
 
-OF_JOBS = [row for row in ROWS if "{job_id}" in row.path]
+OWNERS_CHANGES = {
+    "DELETE /jobs/{job_id}",
+    "GET /jobs/{job_id}/deletion",
+    "GET /schedules/{ref}/deletion",
+    "PATCH /schedules/{ref}",
+    "DELETE /schedules/{ref}",
+}
+"""What only its owner and admins do, however it is shared."""
+
+SHARED_ROWS = [row for row in ROWS if "{job_id}" in row.path or "/schedules/{ref}" in row.path]
 
 
 async def shared_by_default(rig: Rig, sharing: str) -> None:
@@ -283,7 +304,7 @@ async def shared_by_default(rig: Rig, sharing: str) -> None:
 
 
 @pytest.mark.parametrize("sharing", ["private", "read", "write"])
-@pytest.mark.parametrize("row", OF_JOBS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", SHARED_ROWS, ids=lambda row: row.name)
 async def test_where_everyone_sees_jobs_each_caller_gets_what_the_owner_shares(
     rig: Rig, row: RouteStatuses, sharing: str
 ) -> None:
@@ -293,31 +314,54 @@ async def test_where_everyone_sees_jobs_each_caller_gets_what_the_owner_shares(
 
     for caller in Who:
         thing = await thing_of(rig, row, Whose.PRIVATE)
+        if "ref" in thing:
+            await share_schedule(rig, thing["ref"], sharing)
         url = PATHS[row.name].format(**thing) + row.query
         statuses[caller], _ = await answered(rig, row, caller, secrets, url)
         as_owner, alone = row.rule(Who.OWNER, Whose.PRIVATE), row.rule(caller, Whose.PRIVATE)
         expected[caller] = alone
         if sharing != "private" and row.name in SEEN and alone == 404:
             expected[caller] = as_owner
-        if sharing != "private" and row.name in CHANGED and alone == 404:
-            own = row.name in {"DELETE /jobs/{job_id}", "GET /jobs/{job_id}/deletion"}
-            expected[caller] = as_owner if sharing == "write" and not own else 403
+        if sharing != "private" and row.name in CHANGED | OWNERS_CHANGES and alone == 404:
+            changes = sharing == "write" and row.name in CHANGED
+            expected[caller] = as_owner if changes else 403
 
     assert statuses == expected
 
 
+async def share_schedule(rig: Rig, ref: str, sharing: str) -> None:
+    change = {"overrides": {"shared": sharing}}
+    answer = await rig.ask(
+        "PATCH", f"schedules/{ref}", by="ada", json=change, headers={"If-Match": "*"}
+    )
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("sharing", ["private", "read"])
-@pytest.mark.parametrize("name", ["GET /jobs", "GET /pages", "GET /pages/export"])
-async def test_lists_show_the_jobs_and_pages_of_others_unless_they_are_private(
-    rig: Rig, name: str, sharing: str
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [
+        ("GET /jobs", "crawled job"),
+        ("GET /pages", "crawled job"),
+        ("GET /pages/export", "crawled job"),
+        ("GET /events", "crawled job"),
+        ("GET /events", "schedule"),
+        ("GET /schedules", "schedule"),
+        ("GET /schedules/calendar", "schedule"),
+    ],
+)
+async def test_lists_show_what_is_of_others_unless_it_is_private(
+    rig: Rig, name: str, thing: str, sharing: str
 ) -> None:
     secrets = await asking(rig)
     await shared_by_default(rig, sharing)
     row = NAMED[name]
-    resource = await MAKERS["crawled job"](rig, False)
+    resource = await MAKERS[thing](rig, False)
+    if "ref" in resource:
+        await share_schedule(rig, resource["ref"], sharing)
 
     for caller in Who:
         _, text = await answered(rig, row, caller, secrets, PATHS[name] + row.query)
-        is_listed = resource["job_id"] in text
+        is_listed = resource.get("job_id", resource.get("ref", SECRET)) in text
         shared = sharing == "read" and row.rule(caller, Whose.PRIVATE) == 200
         assert is_listed is (caller in OWNERS or shared), caller

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.crawl.changes import ChangeKind, RunChanges, StoredChange
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.store import Store
-from tests.web.crawled import crawled
+from tests.builders import NOW
+from tests.clock import EarlierClock
+from tests.web.crawled import crawled, in_state
 from tests.web.live_rig import LiveRig, a_live_rig
 from tests.web.rig import URL, Rig, a_rig
 
@@ -89,10 +93,23 @@ async def test_no_credential_of_a_job_is_shown_to_others(shared: Rig) -> None:
         proxies=["http://ada:CANARY5@93.184.216.34:3128"],
         webhooks=[{"url": "https://93.184.216.34/CANARY6", "secret": SIGNING}],
     )
-    paths = ("", "/progress", "/attempts", "/shards", "/metrics", "/wait?timeout_s=0")
+    paths = (
+        "",
+        "/progress",
+        "/attempts",
+        "/shards",
+        "/metrics",
+        "/config",
+        "/events",
+        "/wait?timeout_s=0",
+    )
 
-    listed = "jobs?fields=spec,detail,progress,origin"
-    for path in (*(f"jobs/{job['id']}{path}" for path in paths), listed):
+    listed = (
+        "jobs?fields=spec,detail,progress,origin",
+        "events",
+        f"jobs/{job['id']}/wait?timeout_s=0",
+    )
+    for path in (*(f"jobs/{job['id']}{path}" for path in paths), *listed):
         answer = await shared.get(path, by="vera")
         assert answer.status_code == 200, (path, answer.text)
         assert "CANARY" not in answer.text, path
@@ -116,8 +133,8 @@ async def test_pages_fetched_with_credentials_are_hidden_unless_their_owner_shar
     job, _ = await crawled(shared, "ada", **form)
 
     assert (await shared.get(f"jobs/{job}", by="vera")).status_code == 200
-    for path in (f"jobs/{job}/pages", f"jobs/{job}/errors", f"jobs/{job}/export"):
-        assert (await shared.get(path, by="vera")).status_code == 404, path
+    for path in ("pages", "errors", "export", "log", "log/stream"):
+        assert (await shared.get(f"jobs/{job}/{path}", by="vera")).status_code == 404, path
     assert (await shared.get("pages", by="vera")).json()["items"] == []
 
     shares = {"share_pages": True}
@@ -174,6 +191,106 @@ async def test_others_control_a_job_that_is_shared_for_writing_but_do_not_own_it
     assert (await shared.ask("DELETE", at, by="bob", headers=ANY)).status_code == 403
 
 
+async def schedule_of(rig: Rig, by: str = "ada", **overrides: Any) -> str:
+    """Return the id of a new schedule."""
+    body = {"name": "nightly", "when": "@daily", "overrides": {"urls": [URL], **overrides}}
+    answer = await rig.post("schedules", body, by=by)
+    assert answer.status_code == 201, answer.text
+    schedule_id: str = answer.json()["id"]
+    return schedule_id
+
+
+async def test_a_schedule_shows_others_no_credential_and_what_they_may_do(shared: Rig) -> None:
+    body = {"kind": "bearer", "url": URL, "secret": "CANARY1"}
+    await shared.ask("PUT", "sessions/CANARY2", by="ada", json=body)
+    schedule = await schedule_of(
+        shared,
+        session="CANARY2",
+        unique_key="CANARY3",
+        headers={"X-Api-Key": "CANARY4"},
+        webhooks=[{"url": "https://93.184.216.34/CANARY6", "secret": SIGNING}],
+        shared="write",
+    )
+
+    for path in (f"schedules/{schedule}", "schedules/ada%2Fnightly", "schedules?expand=recent"):
+        answer = await shared.get(path, by="vera")
+        assert answer.status_code == 200, (path, answer.text)
+        assert "CANARY" not in answer.text, path
+        assert SIGNING not in answer.text, path
+    actions = [
+        (await shared.get(f"schedules/{schedule}", by=by)).json()["allowed_actions"]
+        for by in ("ada", "bob", "vera")
+    ]
+    assert actions == [
+        ["run", "pause", "backfill", "edit", "delete"],
+        ["run", "pause", "backfill"],
+        [],
+    ]
+    run = await shared.post(f"schedules/{schedule}/run", {}, by="bob")
+    assert (run.status_code, run.json()["owner"]) == (201, "ada")
+
+
+async def test_jobs_of_a_private_schedule_are_private(shared: Rig) -> None:
+    schedule = await schedule_of(shared, shared="private")
+
+    job = (await shared.post(f"schedules/{schedule}/run", {}, by="ada")).json()
+
+    assert job["spec"]["shared"] == "private"
+    assert (await shared.get(f"jobs/{job['id']}", by="vera")).status_code == 404
+
+
+async def test_a_schedule_shows_others_nothing_of_its_private_jobs(shared: Rig) -> None:
+    schedule = await schedule_of(shared)
+    job = (await shared.post(f"schedules/{schedule}/run", {}, by="ada")).json()["id"]
+    paths = (
+        f"schedules/{schedule}/runs?expand=job",
+        f"schedules/{schedule}?expand=recent",
+        "schedules/calendar?from=2026-01-01T00:00:00Z",
+    )
+
+    async def facts(by: str) -> list[bool]:
+        texts = [(await shared.get(path, by=by)).text for path in paths]
+        runs = await shared.get(f"schedules/{schedule}/changes", by=by)
+        return [*('"pending"' in text for text in texts), bool(runs.json()["items"])]
+
+    assert await facts("vera") == [True, True, True, True]
+    changed = {"shared": "private"}
+    await shared.ask("PATCH", f"jobs/{job}", by="ada", json=changed, headers=ANY)
+    assert await facts("ada") == [True, True, True, True]
+    assert await facts("vera") == [False, False, False, False]
+
+
+async def test_others_see_changes_only_of_runs_whose_pages_are_shown_since_a_shown_run(
+    shared: Rig,
+) -> None:
+    schedule = await schedule_of(shared)
+    ids = [
+        (await in_state(shared, State.COMPLETED, "ada", name=name, **form))
+        for name, form in (("base", {"shared": "private"}), ("second", {}), ("third", {}))
+    ]
+    store = shared.yard.store
+    for number, job_id in enumerate(ids):
+        job = (await store.jobs.get(job_id)).job
+        run = RunChanges(
+            job_id=job_id,
+            schedule_id=schedule,
+            base_id=ids[number - 1] if number else None,
+            compared_at=NOW,
+            ended_at=job.ended_at,
+            counts={},
+        )
+        url = f"https://example.com/CANARY{number}"
+        change = StoredChange(job_id=job_id, schedule_id=schedule, kind=ChangeKind.GONE, url=url)
+        assert await store.changes.save(run, (change,), ())
+
+    for path in (f"changes?schedule={schedule}", "changes", f"schedules/{schedule}/changes.atom"):
+        adas, veras = [(await shared.get(path, by=by)).text for by in ("ada", "vera")]
+        assert [f"CANARY{n}" in adas for n in range(3)] == [True, True, True], path
+        assert "CANARY" not in veras, path
+    diff = await shared.get(f"jobs/{ids[1]}/diff/{ids[2]}", by="vera")
+    assert (diff.status_code, diff.json()["code"]) == (403, "forbidden")
+
+
 async def test_bulk_actions_by_filter_change_only_what_the_user_owns(shared: Rig) -> None:
     adas = await shared.job("ada", shared="write")
     bobs = await shared.job("bob")
@@ -196,7 +313,7 @@ async def test_a_wrong_visibility_is_named(shared: Rig) -> None:
 class TestStreams:
     @pytest.fixture
     async def live(self, store: Store) -> AsyncIterator[LiveRig]:
-        async with a_live_rig(store) as live:
+        async with a_live_rig(store, clock=EarlierClock()) as live:
             await people(live.rig)
             yield live
 
@@ -217,6 +334,20 @@ class TestStreams:
         assert counts.data["pending"] == 1
         assert "CANARY" not in repr(listener.messages)
 
+    async def test_a_stream_has_the_schedules_of_others_that_are_not_private(
+        self, live: LiveRig
+    ) -> None:
+        async with live.listen(by="vera") as listener:
+            await listener.until("hello")
+            for name, sharing in (("CANARY", "private"), ("open", "read")):
+                body = {"name": name, "when": "@daily"}
+                spec = {"urls": [URL], "shared": sharing, "unique_key": "CANARY"}
+                await live.rig.post("schedules", body | {"overrides": spec}, by="ada")
+            created = await listener.until("schedule.created")
+
+        assert (created.data["data"]["name"], created.data["owner"]) == ("open", "ada")
+        assert "CANARY" not in repr(listener.messages)
+
     async def test_a_stream_ends_when_the_settings_hide_jobs_again(self, live: LiveRig) -> None:
         async with live.listen(by="vera") as listener:
             await listener.until("counts")
@@ -233,3 +364,45 @@ class TestStreams:
         async with live.listen(by="vera", after=0) as listener:
             resync = await listener.until("resync")
         assert resync.data["reason"] == "gap"
+
+    @pytest.mark.parametrize("ends", ["deleted", "private"])
+    async def test_others_hear_that_a_job_is_gone_but_not_of_a_private_one(
+        self, live: LiveRig, ends: str
+    ) -> None:
+        visible = await in_state(live.rig, State.PAUSED, "ada")
+        secret = await in_state(live.rig, State.PAUSED, "ada", shared="private")
+        async with live.listen(by="vera") as listener:
+            await listener.until("counts")
+            for job in (secret, visible):
+                if ends == "deleted":
+                    await live.rig.ask("DELETE", f"jobs/{job}", by="ada", headers=ANY)
+                else:
+                    changed = {"name": "CANARY", "shared": "private"}
+                    answer = await live.rig.ask(
+                        "PATCH", f"jobs/{job}", by="ada", json=changed, headers=ANY
+                    )
+                    assert answer.status_code == 200, answer.text
+            message = await listener.until("job.deleted")
+
+        assert (message.subject, message.data["job"], message.data["data"]) == (visible, None, {})
+        assert secret not in repr(listener.messages)
+        assert "CANARY" not in repr(listener.messages)
+
+    async def test_the_stream_of_a_job_ends_when_its_owner_hides_it(self, live: LiveRig) -> None:
+        job = await live.job("ada")
+        async with live.listen(by="vera", job=job) as listener:
+            await listener.until("hello")
+            changed = {"shared": "private"}
+            await live.rig.ask("PATCH", f"jobs/{job}", by="ada", json=changed, headers=ANY)
+            await listener.until("bye")
+            with pytest.raises(StopAsyncIteration):
+                await listener.next()
+
+    @pytest.mark.parametrize("by", ["ada", "vera"])
+    async def test_the_stream_of_a_job_that_does_not_run_has_its_latest_pages(
+        self, live: LiveRig, by: str
+    ) -> None:
+        job = await in_state(live.rig, State.PAUSED, "ada")
+        async with live.listen(by=by, job=job) as listener:
+            latest = await listener.until("job.pages")
+        assert len(latest.data["pages"]) == 3

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict, Unpack
 from msgspec import Meta
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.endpoints.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, make_slice
 from crawlyard.core.events.event import Event, EventName
@@ -59,7 +60,10 @@ class Hosts(Noun):
 
     @endpoint("GET /hosts", READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[HostOut]:
-        """List the hosts that are being crawled or have a rule, by name; users see their own."""
+        """List the hosts that are being crawled or have a rule, by name.
+
+        Users see the hosts of the jobs that they see.
+        """
         after = cursor or ""
         loads = {load.host: load for load in await self._loads() if load.host > after}
         if self._actor.role is Role.ADMIN:
@@ -75,7 +79,8 @@ class Hosts(Noun):
     @endpoint("GET /jobs/{job_id}/hosts", READ, noun="hosts")
     async def of_job(self, job_id: str, *, limit: Limit = 10) -> Slice[HostOut]:
         """List the hosts that a job is crawling, with their pace, the longest queue first."""
-        job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
+        store = self._services.store
+        job = (await lookup.find_job(store, self._actor, job_id, JobPart.STATE)).job
         hosts = await self._services.watching.hosts(self._actor, job.id)
         hosts.sort(key=lambda host: (-host.waiting, host.host))
         ruled = [

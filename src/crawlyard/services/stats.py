@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Permit, Role, day_of
 from crawlyard.core.answer import seconds
 from crawlyard.core.endpoints.endpoint import Instant, endpoint
@@ -22,8 +23,9 @@ from crawlyard.core.stats import (
     pace_of,
 )
 from crawlyard.errors import Invalid
+from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.services.noun import Noun
-from crawlyard.store.queries import JobQuery
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
@@ -55,7 +57,7 @@ Step = Annotated[
 
 
 class Stats(Noun):
-    """Counts jobs, pages and bytes: of all jobs for an admin, of their own for other users."""
+    """Counts the jobs that a user sees, and pages and bytes of their own, for admins of all."""
 
     @endpoint("GET /stats", Permit.JOBS_READ)
     async def get(
@@ -65,13 +67,14 @@ class Stats(Noun):
         until: Until = None,
         step_s: Step = None,
         owner: Annotated[
-            Literal["me"] | None, Meta(description="An admin's own; others see no more anyway.")
+            Literal["me"] | None, Meta(description="Only your own; by default of all you may see.")
         ] = None,
     ) -> StatsOut:
         """Count jobs now, jobs that ended in each step, pages of each day, and failures by host.
 
         The first step begins at *since*. Days are UTC days; the first and the last one are
-        counted whole.
+        counted whole. Pages, bytes and errors of days are those of your own jobs, for an admin of
+        all.
 
         Raises:
             Invalid: the range is empty or too long, or has too many steps.
@@ -80,16 +83,18 @@ class Stats(Noun):
         whose = None if self._actor.role is Role.ADMIN and not own else self._actor.id
         now, store = self._services.clock.now(), self._services.store
         since, until, step, count = _range(since, until or now, step_s)
-        ended = await store.stats.count_ended(whose, since, until, step)
-        stopped = await store.stats.count_stopped(whose, since, until, step)
+        query = JobQuery(owner=whose) if own else await self._visible()
+        ended = await store.stats.count_ended(query, since, until, step)
+        stopped = await store.stats.count_stopped(query, since, until, step)
         used = await store.users.days(whose, day_of(since))
-        failing = await store.stats.failing(whose, since, until, MOST_FAILURES)
+        of_pages = query if own else await self._visible(JobPart.PAGES)
+        failing = await store.stats.failing(of_pages, since, until, MOST_FAILURES)
         days = [DayOut.of(day, used.get(day, Usage())) for day in _days(since, until)]
         return StatsOut(
             since=since,
             until=until,
             step_s=seconds(step),
-            cards=await self._cards(whose, now, ended, days, own=own),
+            cards=await self._cards(query, now, ended, days, own=own),
             finished=tuple(
                 StepOut(
                     at=since + n * step,
@@ -112,14 +117,14 @@ class Stats(Noun):
     ) -> RunsOut:
         """List the jobs that ran in a range, with their start, end and outcome.
 
-        Covers your jobs, for an admin all jobs; `whole` is false if there are more than 500.
+        Covers the jobs that you see; `whole` is false if there are more than 500.
 
         Raises:
             Invalid: the range is empty or too long.
         """
         since, until, _, _ = _range(since, until or self._services.clock.now(), None)
-        whose = None if self._actor.role is Role.ADMIN else self._actor.id
-        runs = await self._services.store.stats.runs(whose, since, until, MOST_RUNS + 1)
+        query = await self._visible()
+        runs = await self._services.store.stats.runs(query, since, until, MOST_RUNS + 1)
         items = tuple(runs[:MOST_RUNS])
         return RunsOut(since=since, until=until, items=items, whole=len(runs) <= MOST_RUNS)
 
@@ -133,15 +138,15 @@ class Stats(Noun):
     ) -> PaceOut:
         """Count the pages fetched in each step, with their response times.
 
-        Summed over the metrics of jobs (`GET /jobs/{job_id}/metrics`): of yours, for an admin of
-        all; `whole` is false if there are more than 300.
+        Summed over the metrics of the jobs that you see (`GET /jobs/{job_id}/metrics`); `whole` is
+        false if there are more than 300.
 
         Raises:
             Invalid: the range is empty or too long, or has too many steps.
         """
         since, until, step, count = _range(since, until or self._services.clock.now(), step_s)
-        whose = None if self._actor.role is Role.ADMIN else self._actor.id
-        courses = await self._services.store.stats.courses(whose, since, MOST_COURSES + 1)
+        query = await self._visible()
+        courses = await self._services.store.stats.courses(query, since, MOST_COURSES + 1)
         points = (point for course in courses[:MOST_COURSES] for point in course.points)
         return PaceOut(
             since=since,
@@ -151,9 +156,12 @@ class Stats(Noun):
             whole=len(courses) <= MOST_COURSES,
         )
 
+    async def _visible(self, part: JobPart = JobPart.STATE) -> JobQuery:
+        return await visible_query(self._services.store, self._actor, EVERY_JOB, part)
+
     async def _cards(
         self,
-        whose: str | None,
+        query: JobQuery,
         now: datetime,
         ended: Mapping[tuple[int, State], int],
         days: Sequence[DayOut],
@@ -163,11 +171,12 @@ class Stats(Noun):
         services, today = self._services, day_of(now)
         moment = await services.overview.moment(self._actor, self._permits, own=own)
         states = Counter(dict.fromkeys(map(str, State), 0))
-        for (state, _), count in (await services.store.jobs.counts(JobQuery(owner=whose))).items():
+        for (state, _), count in (await services.store.jobs.counts(query)).items():
             states[str(state)] += count
         sums = Counter(dict.fromkeys(map(str, sorted(ENDED)), 0))
         for (_, state), count in ended.items():
             sums[str(state)] += count
+        whose = None if self._actor.role is Role.ADMIN and not own else self._actor.id
         used = (await services.store.users.days(whose, today)).get(today, Usage())
         reports = await services.store.workers.find()
         return CardsOut(

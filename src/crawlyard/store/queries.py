@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Credential
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Grants, Quota, User
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.page import (
@@ -43,7 +43,7 @@ class JobQuery(Struct, frozen=True, kw_only=True):
 
     owner: str | None = None
     seen_by: str | None = None  # this user's own jobs, and those that show *part* to others
-    part: Part = Part.STATE
+    part: JobPart = JobPart.STATE
     states: frozenset[State] = frozenset()
     priorities: frozenset[Priority] = frozenset()
     tags: frozenset[str] = frozenset()  # all of them
@@ -104,6 +104,7 @@ class ChangeQuery(Struct, frozen=True, kw_only=True):
     schedule_id: str | None = None
     job_id: str | None = None  # the later of the two runs
     owner: str | None = None
+    seen_by: str | None = None  # this user's own runs, and those that show pages to others
     kinds: frozenset[ChangeKind] = frozenset()
     after: int = 0  # a seq above this one
     newest_first: bool = False
@@ -114,6 +115,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 
     subject: str | None = None  # the id of the object they are about
     owner: str | None = None
+    seen_by: str | None = None  # of this user, and of jobs and schedules that others show them
     actor: str | None = None  # the user or part of Crawlyard that caused it
     names: frozenset[EventName] = frozenset()
     since: datetime | None = None  # at or after
@@ -193,6 +195,7 @@ class ScheduleQuery(Struct, frozen=True, kw_only=True):
     """Filter of schedules; an empty field does not filter."""
 
     owner: str | None = None
+    seen_by: str | None = None  # this user's own schedules, and those that are not private
     template_id: str | None = None
     paused: bool | None = None
     name: str | None = None  # exactly

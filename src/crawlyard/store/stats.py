@@ -24,8 +24,8 @@ from crawlyard.core.stats import FailingHost, JobRunOut, rank_failing_hosts
 from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.store.codec.base import decoder_of
 from crawlyard.store.db.database import StorePart, reads
-from crawlyard.store.db.rows import equal
-from crawlyard.store.jobs.where import IS_STOPPED
+from crawlyard.store.jobs.where import IS_STOPPED, conditions
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.tables.jobs import (
     ENDED,
     FAILED,
@@ -46,68 +46,66 @@ _COURSE = decoder_of(Course)
 
 
 class StatsStore(StorePart):
-    """Counts over a range of time, for one owner, or for all if *owner* is ``None``."""
+    """Counts over a range of time, of the jobs that match a query."""
 
     @reads
     def count_ended(
-        self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
+        self, conn: Connection, query: JobQuery, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
-        """Return how many jobs of *owner* ended in each step from *since* to *until*.
+        """Return how many of the jobs ended in each step from *since* to *until*.
 
-        *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
+        Keys are the number of the step, counted from 0, and the
         current state of the jobs; zeros are left out.
         """
-        query = _count_ended(owner, since, until, step, jobs.c.state)
-        return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
+        counted = _count_ended(query, since, until, step, jobs.c.state)
+        return {(row[0], State(row[2])): row[1] for row in conn.execute(counted)}
 
     @reads
     def count_stopped(
-        self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
+        self, conn: Connection, query: JobQuery, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
         """Return how many of the same stopped early: `core.jobs.outcome.is_stopped`."""
-        query = _count_ended(owner, since, until, step, jobs.c.state).where(IS_STOPPED)
-        return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
+        counted = _count_ended(query, since, until, step, jobs.c.state).where(IS_STOPPED)
+        return {(row[0], State(row[2])): row[1] for row in conn.execute(counted)}
 
     @reads
     def failing(
-        self, conn: Connection, owner: str | None, since: datetime, until: datetime, most: int
+        self, conn: Connection, query: JobQuery, since: datetime, until: datetime, most: int
     ) -> list[FailingHost]:
         """Return the hosts whose URLs failed from *since* up to but excluding *until*.
 
-        Covers the current pages of the jobs of *owner*, or of all users if it is ``None``, in the
-        order of `core.stats.rank_failing_hosts`. Only the latest *most* failures count.
+        Covers the current pages of the jobs, in the order of `core.stats.rank_failing_hosts`. Only
+        the latest *most* failures count.
         """
         when = pages.c.fetched_at
         failed = (
             select(pages.c.job_no, pages.c.fp, pages.c.error, when)
             .join(jobs, jobs.c.no == pages.c.job_no)
-            .where(FAILED, when >= since, when < until, PRESENT)
+            .where(FAILED, when >= since, when < until, PRESENT, *conditions(query))
             .order_by(when.desc())
             .limit(most)
         )
-        if owner is not None:
-            failed = failed.where(jobs.c.owner == owner)
         latest = failed.subquery()
         target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
-        query = (
+        grouped = (
             select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
             .select_from(latest.join(frontier, target))
             .group_by(frontier.c.host, latest.c.error)
         )
-        rows = conn.execute(query)
+        rows = conn.execute(grouped)
         return rank_failing_hosts(
             (host, ErrorKind(error), count, at) for host, error, count, at in rows
         )
 
     @reads
     def runs(
-        self, conn: Connection, owner: str | None, since: datetime, until: datetime, limit: int
+        self, conn: Connection, query: JobQuery, since: datetime, until: datetime, limit: int
     ) -> list[JobRunOut]:
         """Return at most *limit* jobs that ran in [*since*, *until*), latest start first.
 
         Reads the latest *limit* ended jobs, and as many that have not ended.
         """
-        began = (PRESENT, jobs.c.started_at < until, *equal((jobs.c.owner, owner)))
+        began = (PRESENT, jobs.c.started_at < until, *conditions(query))
         ended = _RUN.where(ENDED, jobs.c.ended_at >= since, *began)
         rows = [
             *conn.execute(ended.order_by(jobs.c.ended_at.desc()).limit(limit)).mappings(),
@@ -119,17 +117,17 @@ class StatsStore(StorePart):
 
     @reads
     def courses(
-        self, conn: Connection, owner: str | None, since: datetime, limit: int
+        self, conn: Connection, query: JobQuery, since: datetime, limit: int
     ) -> list[Course]:
         """Return the courses of at most *limit* jobs that run or ended since *since*.
 
         Running ones come first, then the latest end.
         """
         its_own = courses.join(jobs, courses.c.job_no == jobs.c.no)
-        query = select(courses.c.course).select_from(its_own)
-        query = query.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
-        ended = query.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
-        texts = [*conn.scalars(query.where(RUNNING)), *conn.scalars(ended)]
+        latest = select(courses.c.course).select_from(its_own)
+        latest = latest.where(PRESENT, *conditions(query)).limit(limit)
+        ended = latest.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
+        texts = [*conn.scalars(latest.where(RUNNING)), *conn.scalars(ended)]
         return [_COURSE.decode(text) for text in texts[:limit]]
 
 
@@ -154,7 +152,7 @@ def _run_of(row: RowMapping) -> JobRunOut:
 
 
 def _count_ended(
-    owner: str | None,
+    query: JobQuery,
     since: datetime,
     until: datetime,
     step: timedelta,
@@ -168,6 +166,6 @@ def _count_ended(
     within = (PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
     return (
         select(number, func.count(), *more)
-        .where(*within, *equal((jobs.c.owner, owner)))
+        .where(*within, *conditions(query))
         .group_by(number, *more)
     )

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoints.endpoint import Endpoint, endpoints_of
 from crawlyard.core.endpoints.idempotency import REPLIES_LAST
@@ -143,14 +143,14 @@ async def findings(request: Request, endpoint: Endpoint, crawled: CrawledSite) -
 async def export(request: Request, endpoint: Endpoint, results: Results) -> Response:
     """Answer with the pages of a job as a file."""
     args, form = await _export(request, endpoint)
-    job = await _job(request, args["job_id"], Part.PAGES)
+    job = await _job(request, args["job_id"], JobPart.PAGES)
     chunks = await results.export(**args, format_=form)
     gzip = args.get("gzip", False)
     kind = _GZIP if gzip else MEDIA_TYPES[form]
     return file_response(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
 
 
-async def _job(request: Request, job_id: str, part: Part) -> Job:
+async def _job(request: Request, job_id: str, part: JobPart) -> Job:
     site = site_of(request)
     actor = (await authenticate(request, site)).actor
     return (await find_job(site.yard.store, actor, job_id, part)).job
@@ -295,7 +295,7 @@ async def _events_of_job(request: Request, endpoint: Endpoint, feed: EventFeed) 
 
 async def _log(request: Request, endpoint: Endpoint, _: Noun) -> Response:
     args = await arguments(request, endpoint)
-    job = await _job(request, args["job_id"], Part.EVERYTHING)
+    job = await _job(request, args["job_id"], JobPart.PAGES)
     min_level = Level[args.get("level", LevelWord.INFO).name]
     log = LogSubscription(job=job.id, min_level=min_level, after=_resume_after(args) or 0)
     return await _open_stream(request, Subscription(log=log))

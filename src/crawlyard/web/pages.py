@@ -11,10 +11,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from crawlyard.about import browser_install
 from crawlyard.core.access.credential import Caller
-from crawlyard.core.access.user import Permit
+from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.events.event import EventName
-from crawlyard.core.jobs.job import actions_of
-from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.core.templates.template import ParameterType
 from crawlyard.core.words import STATES
@@ -51,10 +49,6 @@ HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie"}
 _RELOAD_S = "5"  # a page reloads itself while the store is unavailable
 _SNAPSHOTS = ("hello", "ping", "bye", "resync", "counts", "workers", "jobs.progress")
 _WORDS = dict.fromkeys((*_SNAPSHOTS, *map(event_word, EventName)))
-_ACTIONS = " ".join(
-    f"{state}:{','.join(actions_of([move.value for move in moves]))}"
-    for state, moves in LIFECYCLE.items()
-)
 
 
 _JOB_ROW = ",".join(
@@ -141,6 +135,9 @@ _NAV = tuple(
     for name in dict.fromkeys(page.nav for page in PAGES)
 )
 """Entries of the navigation: the first page of each name."""
+_OWN = {"jobs": "?q=owner:me", "schedules": "?owner=me"}
+_OWN_NAV = tuple(item | {"href": item["href"] + _OWN.get(item["icon"], "")} for item in _NAV)
+"""The same, with lists of what the user owns."""
 
 _templates = Environment(
     loader=PackageLoader("crawlyard.web"),
@@ -170,7 +167,7 @@ def theme_of(request: Request) -> dict[str, str]:
 def _shell(page: DashboardPage, request: Request, **more: Any) -> Response:
     sheets = sheets_of(f"js/pages/{page.module}.js")
     html = render(
-        f"{page.module}.html", page=page, sheets=sheets, nav=_NAV, **theme_of(request), **more
+        f"{page.module}.html", page=page, sheets=sheets, **{"nav": _NAV} | theme_of(request) | more
     )
     return HTMLResponse(html, headers=HEADERS)
 
@@ -187,9 +184,10 @@ def _page_values(page: DashboardPage, request: Request, caller: Caller) -> dict[
         "fields": params.get("fields", ""),
         "path_params": path_params,
         "user": caller.user,
+        # an operator who sees all jobs begins with the own ones; a viewer has none
+        "nav": _OWN_NAV if caller.sees_shared and caller.user.role is Role.OPERATOR else _NAV,
         "permits": " ".join(sorted(caller.permits)),
         "events": " ".join(_WORDS),
-        "actions": _ACTIONS,
         # only an admin may allow a non-public address
         "sample": site_of(request).options.sample if Permit.ADMIN in caller.permits else "",
     }

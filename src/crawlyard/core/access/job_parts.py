@@ -21,7 +21,7 @@ class Hidden(IntEnum):
     JOB = 2
 
 
-class Part(IntEnum):
+class JobPart(IntEnum):
     """A part of a job. Others see it if the `Hidden` of the job is below this number."""
 
     EVERYTHING = 0  # also what is never shown to others, such as its events
@@ -44,12 +44,18 @@ def has_login(spec: JobSpec) -> bool:
     return bool(spec.session) or has_credentials({"headers": spec.headers})
 
 
-def sees_job(actor: Actor, job: "Job", part: Part = Part.STATE) -> bool:
-    """Return whether the actor may see a part of a job. A damaged one is private."""
-    if actor.may_see(job.owner):
-        return True
-    return actor.sees_shared and not job.damaged and hidden_by(job.spec) < part
+def sees_job(actor: Actor, job: "Job", part: JobPart = JobPart.STATE) -> bool:
+    """Return whether the actor may see a part of a job."""
+    return actor.may_see(job.owner) or (actor.sees_shared and shows_others(job, part))
 
+
+def shows_others(job: "Job", part: JobPart) -> bool:
+    """Return whether a job shows a part to users who see jobs of others. A damaged one does not."""
+    return not job.damaged and hidden_by(job.spec) < part
+
+
+OWNERS_FIELDS = frozenset({"session", "unique_key", "webhooks", "notify"})
+"""Fields of a spec that only the owner and admins see."""
 
 RESPONSES = frozenset({Body.HTML, Body.RENDERED, Body.HEADERS, Body.SCREENSHOT})
 """What is stored of a response beside its text; others see it only if it is shared."""
@@ -58,11 +64,6 @@ RESPONSES = frozenset({Body.HTML, Body.RENDERED, Body.HEADERS, Body.SCREENSHOT})
 def sees_responses(actor: Actor, job: "Job") -> bool:
     """Return whether the actor, who may see the pages of a job, may see `RESPONSES` too."""
     return job.spec.share_pages or actor.may_see(job.owner)
-
-
-def shows_pages(job: "Job") -> bool:
-    """Return whether other users may see the pages of a job, where they see jobs at all."""
-    return not job.damaged and hidden_by(job.spec) < Part.PAGES
 
 
 def may_change_job(actor: Actor, job: "Job") -> bool:

@@ -1,4 +1,4 @@
-"""Visibility of jobs to other users: the setting, and the options of a job."""
+"""Visibility of jobs and schedules to other users: the setting, and the options of a crawl."""
 
 from enum import StrEnum, auto
 from typing import Annotated, TypeAlias

@@ -573,6 +573,7 @@ class RunChanges(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None  # of the run: a run that ended again is compared again
     whole_id: str | None = None  # the last complete run, up to this one
     counts: Mapping[str, int]  # by `ChangeKind`
+    hidden: bool = False  # from other users: it has URLs of an earlier run that is not shared
 
 
 class StoredChange(Change, frozen=True, kw_only=True):

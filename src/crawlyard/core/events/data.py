@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from crawlyard.core.events.event import EventName
+from crawlyard.core.events.event import Event, EventName
 
 Schema = dict[str, Any]
 
@@ -42,6 +43,17 @@ class EventData(Struct, frozen=True):
             "properties": {**self.always, **self.sometimes},
         }
 
+
+SHOWN_TO_OTHERS = frozenset(
+    {
+        *("state", "reason", "version", "name", "schedule_id", "job_id", "percent", "done"),
+        *("discovered", "limit", "attempt", "due_at", "outcome", "detail"),
+    }
+)
+"""Fields of the data that users get who own neither the subject nor see all.
+
+Others may have credentials, or URLs of pages that are not shown to them.
+"""
 
 _JOB = {"state": _TEXT, "reason": _TEXT, "detail": _TEXT, "version": _COUNT, "name": _TEXT}
 _NAMED = {"name": _TEXT, "version": _COUNT}
@@ -80,10 +92,11 @@ _SOMETIMES: Mapping[str, Mapping[str, Schema]] = {
 _MORE: Mapping[EventName, EventData] = {
     EventName.CREATED: EventData({}, {"cut": _VALUES, "granted": _TEXTS, "session": _TEXT}),
     EventName.PROGRESSED: EventData({"percent": _COUNT, "done": _COUNT, "discovered": _COUNT}),
+    EventName.DELETED: EventData({}, {"private": _FLAG}),
     EventName.LIMIT_REACHED: EventData({"limit": _TEXT}),
     EventName.REQUEUED: EventData({}, {"attempt": _COUNT, "due_at": _TIME}),
     EventName.EXPIRING: EventData({"expires_at": _TIME}),
-    EventName.EDITED: EventData({"changed": _VALUES}, {"cut": _VALUES}),
+    EventName.EDITED: EventData({"changed": _VALUES}, {"cut": _VALUES, "private": _FLAG}),
     EventName.NOTED: EventData({"note": _TEXT}, {}),
     EventName.RUN_CHANGED: EventData({"base_id": _TEXT, "counts": _COUNTS}),
     EventName.PAGE_CHANGED: EventData({"base_id": _TEXT, "pages": _PAGES, "more": _COUNT}),
@@ -104,6 +117,11 @@ _MORE: Mapping[EventName, EventData] = {
 
 
 _WITHOUT_STATE = frozenset({EventName.USER_SIGNED_IN, EventName.USER_REFUSED})
+
+
+def event_for_others(event: Event) -> Event:
+    """Return an event as users get it who neither own its subject nor see all."""
+    return replace(event, data={n: v for n, v in event.data.items() if n in SHOWN_TO_OTHERS})
 
 
 def data_of(name: EventName) -> EventData:

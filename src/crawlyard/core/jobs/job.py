@@ -7,6 +7,7 @@ from enum import StrEnum, auto
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import ENDED, LIFECYCLE, Move, State, StateReason, after
@@ -298,7 +299,9 @@ class Job(Struct, frozen=True, kw_only=True):
             raise IllegalMove(message, allowed=tuple(LIFECYCLE[self.state]))
         aged = self.aged if spec.priority is self.priority else 0
         job = replace(self, spec=spec, aged=aged, version=self.version + 1, updated_at=now)
-        return job, job.event(EventName.EDITED, now, actor, changed=dict(changed))
+        hides = spec.shared is Sharing.PRIVATE and self.spec.shared is not Sharing.PRIVATE
+        more = {"private": True} if hides else {}
+        return job, job.event(EventName.EDITED, now, actor, changed=dict(changed), **more)
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this job in its current state, with *data* added."""
@@ -313,6 +316,8 @@ class Job(Struct, frozen=True, kw_only=True):
             event_data["schedule_id"] = self.origin.schedule_id
         if self.origin.group_id is not None:
             event_data["group_id"] = self.origin.group_id
+        if name is EventName.DELETED:  # read when there is no job to ask any more
+            event_data["private"] = bool(self.damaged) or self.spec.shared is Sharing.PRIVATE
         if self.spec.notify:
             event_data["notify"] = list(self.spec.notify)
         return Event(

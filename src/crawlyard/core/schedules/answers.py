@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, UnsetType
 
+from crawlyard.core.access.job_parts import OWNERS_FIELDS
 from crawlyard.core.answer import Tagged, Wire, derive_answer, seconds
 from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.fields import after
@@ -24,20 +25,35 @@ class ScheduleOut(CrawlSchedule, Tagged, frozen=True, kw_only=True, dict=True):
     """One schedule; values of credentials in its params and overrides are hidden."""
 
     object: Literal["schedule"] = "schedule"
+    allowed_actions: Annotated[tuple[str, ...], after("description")]  # what the reader may do
     enabled: Annotated[bool, after("description")]
     when_text: Annotated[str, after("when")]  # as a sentence
     grace_s: float
     jitter_s: float
 
     @classmethod
-    def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
-        """Return the answer; *secret* is as for `hide_params`."""
+    def of(
+        cls,
+        schedule: CrawlSchedule,
+        secret: Collection[str] | None = None,
+        allowed_actions: tuple[str, ...] = (),
+        *,
+        for_others: bool = False,
+    ) -> "ScheduleOut":
+        """Return the answer; *secret* is as for `hide_params`.
+
+        *for_others*: for a user who does not own the schedule.
+        """
+        overrides = hide_credentials(schedule.overrides)
+        if for_others:
+            overrides = {n: value for n, value in overrides.items() if n not in OWNERS_FIELDS}
         answer = cls.filled(
             schedule,
+            allowed_actions=allowed_actions,
             enabled=schedule.paused_at is None,
             when_text=_when_text(schedule),
             params=hide_params(schedule.params, secret),
-            overrides=hide_credentials(schedule.overrides),
+            overrides=overrides,
         )
         return answer.at_beat(schedule.beat)
 

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 from msgspec import Struct, field
 
+from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.events.event import SCHEDULER, Event, EventName
 from crawlyard.core.fields import HIDDEN
 from crawlyard.core.parse import format_value
@@ -180,6 +181,15 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     def anchor(self) -> datetime:
         """The time from which intervals are counted."""
         return self.starts_at or self.anchored_at or self.created_at
+
+    @property
+    def shared(self) -> Sharing:
+        """Rights of other users to the schedule, from its own crawl settings, not its template."""
+        value = self.overrides.get("shared")
+        try:
+            return Sharing.READ if value is None else Sharing(str(value))
+        except ValueError:  # an edited row
+            return Sharing.PRIVATE
 
 
 class ScheduleDraft(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import (
     ANYBODY,
@@ -42,7 +42,7 @@ LastId = Annotated[
 
 
 class EventFeed(Noun):
-    """Lists and streams the events of what one user owns, for an admin all events."""
+    """Lists and streams the events of what one user owns or sees, for an admin all events."""
 
     @cached_property
     def _permitted_topics(self) -> frozenset[Topic]:
@@ -70,14 +70,17 @@ class EventFeed(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[EventOut]:
-        """List the events of what you own, for an admin all events, newest first."""
+        """List the events of what you own or others show you, for an admin all, newest first.
+
+        Events of others have only some fields of `data`.
+        """
         if subject is not None and job not in (None, subject):
             raise Invalid("job", "expected job and subject to be the same, or only one of them")
         names = names_of(self._permitted_topics) & _match_patterns(
             words_of(type), only_jobs=job is not None
         )
         owner = self._actor.id if owner == "me" else owner
-        if owner is not None and not self._actor.may_see(owner):
+        if owner is not None and not (self._actor.sees_shared or self._actor.may_see(owner)):
             names = frozenset()
         newest_first = sort == "-seq"
         query = EventQuery(
@@ -153,7 +156,7 @@ class EventFeed(Noun):
             return topics, None
         if Topic.JOBS not in topics:
             raise Invalid("job", "expected jobs among the topics")
-        standing = await lookup.find_job(self._services.store, self._actor, job, Part.STATE)
+        standing = await lookup.find_job(self._services.store, self._actor, job, JobPart.STATE)
         return frozenset({Topic.JOBS}), standing.job.id
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.events.data import event_for_others
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.webhooks.webhook import check_patterns
 from crawlyard.errors import StoreUnavailable
@@ -38,28 +39,11 @@ def match_names(patterns: Iterable[str]) -> frozenset[EventName]:
 
 
 class Events:
-    """Reads the event log: users see events of what they own, an admin sees all."""
+    """Reads the event log: users see events of what they own or see, an admin sees all."""
 
     def __init__(self, log: "EventLog", clock: Clock) -> None:
         self._events = log
         self._clock = clock
-
-    async def newest(
-        self, actor: Actor, query: EventQuery = EVERY_EVENT, limit: int = 50
-    ) -> list[Event]:
-        """Return the newest *limit* events, oldest first."""
-        visible = replace(_visible(actor, query), newest_first=True)
-        return (await self._events.events(visible, limit=limit))[::-1]
-
-    async def every(
-        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
-    ) -> AsyncIterator[Event]:
-        """Yield all events with a seq above *after*, oldest first, up to the newest."""
-        visible = _visible(actor, query)
-        while portion := await self._events.events(visible, after, _CHUNK):
-            for event in portion:
-                yield event
-            after = portion[-1].seq
 
     async def follow(
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int | None = 0
@@ -81,7 +65,7 @@ class Events:
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             for event in events:
-                yield event
+                yield _as_shown(actor, event)
             if len(events) == _CHUNK:
                 after = events[-1].seq
                 continue
@@ -93,9 +77,18 @@ class Events:
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
         """Return events with a seq above *after*, at most *limit*, in the order of *query*."""
-        return await self._events.events(_visible(actor, query), after, limit)
+        events = await self._events.events(_visible(actor, query), after, limit)
+        return [_as_shown(actor, event) for event in events]
+
+
+def _as_shown(actor: Actor, event: Event) -> Event:
+    return event if actor.may_see(event.owner) else event_for_others(event)
 
 
 def _visible(actor: Actor, query: EventQuery) -> EventQuery:
     """Return *query* narrowed to what the actor may see."""
-    return query if actor.role is Role.ADMIN else replace(query, owner=actor.id)
+    if actor.role is Role.ADMIN:
+        return query
+    if actor.sees_shared:
+        return replace(query, seen_by=actor.id)
+    return replace(query, owner=actor.id)

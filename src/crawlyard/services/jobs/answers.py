@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.job_parts import Part, may_change_job, sees_job, shows_pages
+from crawlyard.core.access.job_parts import JobPart, may_change_job, sees_job, shows_others
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.detail_answers import JobProgressOut, JobTiesOut
@@ -43,7 +43,7 @@ async def jobs_out(
         answer = JobOut.of(standing, progress, now, waits.get(job.id, ()))
         if not actor.may_see(job.owner):
             answer = answer.for_others(
-                may_change=may_change_job(actor, job), shows_pages=shows_pages(job)
+                may_change=may_change_job(actor, job), shows_pages=shows_others(job, JobPart.PAGES)
             )
         jobs.append(answer)
     return jobs
@@ -52,7 +52,7 @@ async def jobs_out(
 def progress_out(actor: Actor, standing: Standing) -> JobProgressOut:
     """Return the progress of a job as the actor may see it."""
     answer = JobProgressOut.now(standing, progress_of_standing(standing))
-    if sees_job(actor, standing.job, Part.PAGES):
+    if sees_job(actor, standing.job, JobPart.PAGES):
         return answer
     return replace(answer, current_url="").at_beat(answer.beat)
 
@@ -76,8 +76,8 @@ async def ties_of(
             template = TemplateOut.of(made_of)
     with suppress(NotFound):
         if "schedule" in names and origin.schedule_id is not None:
-            made_by = await find_schedule(store, actor, origin.schedule_id)
-            schedule = await schedule_answer(store, made_by)
+            made_by = await find_schedule(store, actor, origin.schedule_id, shared=True)
+            schedule = await schedule_answer(store, actor, made_by)
     return JobTiesOut(template=template, schedule=schedule)
 
 

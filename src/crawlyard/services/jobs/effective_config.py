@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from crawlyard.core.access.job_parts import OWNERS_FIELDS, JobPart
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import Event, EventName
@@ -37,15 +38,16 @@ class Configs:
         """Return the settings of a job and their sources.
 
         Raises:
-            NotFound: no job has that id, or it belongs to another user.
+            NotFound: no job has that id, or the actor may not see it.
         """
-        job = (await find_job(self._store, actor, job_id)).job
+        job = (await find_job(self._store, actor, job_id, JobPart.STATE)).job
+        unseen = frozenset[str]() if actor.may_see(job.owner) else OWNERS_FIELDS
         template = await self._template(actor, job)
         own, cut = await self._changed_paths(job)
         form, defaults = form_of(job.spec), await self._defaults()
         template_values = {} if template is None else _flat(template.spec)
         sources: dict[str, str] = {}
-        for path in FIELDS:
+        for path in (path for path in FIELDS if path not in unseen):
             value = at(form, path)
             if path in cut:
                 sources[path] = CEILING
@@ -63,10 +65,12 @@ class Configs:
                 sources[path] = _unless_gone(job, template)
         return ConfigOut(
             job_id=job.id,
-            config=hide_credentials(form),
+            config={n: v for n, v in hide_credentials(form).items() if n not in unseen},
             sources=sources,
             template=None if template is None else MadeOfOut.filled(template),
-            differences=() if template is None else _differences(form, template.spec),
+            differences=()
+            if template is None
+            else tuple(d for d in _differences(form, template.spec) if d.path not in unseen),
         )
 
     async def _template(self, actor: Actor, job: Job) -> CrawlTemplate | None:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.endpoints.endpoint import reply
@@ -41,7 +41,7 @@ async def exclude(
         Stale: the job is not at *version*.
     """
     for _ in range(TRIES):
-        job = (await find_job(writer.store, actor, job_id, Part.STATE)).job
+        job = (await find_job(writer.store, actor, job_id, JobPart.STATE)).job
         _check(actor, job)
         boundary = _judge(job, pattern)
         check_version(f"job {job_id}", job.version, version)

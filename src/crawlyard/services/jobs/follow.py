@@ -9,7 +9,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
@@ -77,9 +77,9 @@ async def follow_log(
     continues with the oldest line that is.
 
     Raises:
-        NotFound: there is no such job, or it belongs to another user.
+        NotFound: there is no such job, or the actor may not see its pages.
     """
-    job_id = (await find_job(store, actor, job_id)).job.id
+    job_id = (await find_job(store, actor, job_id, JobPart.PAGES)).job.id
     while True:
         try:
             end = (await store.journal.ends([job_id])).get(job_id)
@@ -130,7 +130,7 @@ async def wait_for(
             targets.update(set(State) - {state})
         return state.ended or state in targets
 
-    read = partial(find_job, store, actor, job_id, Part.STATE)
+    read = partial(find_job, store, actor, job_id, JobPart.STATE)
     return await wait_until(store, clock, read, is_over, at_most, is_abandoned)
 
 

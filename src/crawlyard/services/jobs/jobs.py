@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.endpoints.endpoint import (
@@ -528,9 +528,8 @@ class Jobs(Noun):
         self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[EventOut]:
         """List the events of a job, oldest first."""
-        query = EventQuery(subject=(await self._standing(job_id, Part.EVERYTHING)).job.id)
-        log = self._services.store.events
-        events = await log.events(query, int(cursor or 0), limit + 1)
+        query, after = EventQuery(subject=(await self._standing(job_id)).job.id), int(cursor or 0)
+        events = await self._services.events.list(self._actor, query, after, limit + 1)
         return make_slice(events, limit, EventOut.of, lambda event: event.seq)
 
     @endpoint("GET /jobs/{job_id}/log", READ)
@@ -545,7 +544,7 @@ class Jobs(Noun):
         cursor: Cursor = None,
     ) -> Slice[LineOut]:
         """List lines of a job's log, oldest first; the newest 2,000 are kept."""
-        job = (await self._standing(job_id, Part.EVERYTHING)).job
+        job = (await self._standing(job_id, JobPart.PAGES)).job
         lines = await self._services.store.journal.lines(
             job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
@@ -582,13 +581,13 @@ class Jobs(Noun):
         return CourseOut.filled(await self._services.store.journal.course(job.id))
 
     async def _visible(self, query: JobQuery) -> JobQuery:
-        return await lookup.visible_query(self._services.store, self._actor, query, Part.STATE)
+        return await lookup.visible_query(self._services.store, self._actor, query, JobPart.STATE)
 
     async def _move(self, job_id: str, move: Move, version: Version, why: str = "") -> JobOut:
         job = await self._services.writer.move(self._actor, job_id, move, why, version=version)
         return await self._now(job)
 
-    async def _standing(self, job_id: str, part: Part = Part.STATE) -> Standing:
+    async def _standing(self, job_id: str, part: JobPart = JobPart.STATE) -> Standing:
         return await lookup.find_job(self._services.store, self._actor, job_id, part)
 
     async def _jobs_out(self, standings: Sequence[Standing]) -> Sequence[JobOut]:

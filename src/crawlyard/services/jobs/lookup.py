@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.job_parts import Part, sees_job
+from crawlyard.core.access.job_parts import JobPart, sees_job
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
@@ -28,7 +28,7 @@ async def read_all_events(log: EventLog, query: EventQuery) -> list[Event]:
 
 
 async def find_job(
-    store: Store, actor: Actor, job_id: str, part: Part = Part.EVERYTHING
+    store: Store, actor: Actor, job_id: str, part: JobPart = JobPart.EVERYTHING
 ) -> Standing:
     """Return a job with its usage and lease, for *part* of it.
 
@@ -49,7 +49,7 @@ _MAX_MATCHES = 2  # names are unique per owner
 
 
 async def visible_query(
-    store: Store, actor: Actor, query: JobQuery, part: Part = Part.EVERYTHING
+    store: Store, actor: Actor, query: JobQuery, part: JobPart = JobPart.EVERYTHING
 ) -> JobQuery:
     """Return *query* in the form of the store, narrowed to jobs whose *part* the actor may see.
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.job_parts import Part, sees_job
+from crawlyard.core.access.job_parts import JobPart, sees_job
 from crawlyard.core.access.user import Actor, Grants
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoints.endpoint import reply
@@ -70,7 +70,7 @@ class JobWriter:
         Raises:
             NotFound, Forbidden, Stale: as the names say.
         """
-        standing = await find_job(self.store, actor, job_id, Part.STATE)
+        standing = await find_job(self.store, actor, job_id, JobPart.STATE)
         check_may_change(actor, standing.job)
         check_version(f"job {job_id}", standing.job.version, version)
         return standing

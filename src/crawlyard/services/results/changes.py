@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.changes import (
     MOST_UNPROVEN,
@@ -52,8 +52,8 @@ from crawlyard.core.text.volatile import (
 )
 from crawlyard.engine.scope import line_matcher
 from crawlyard.engine.urls import canonical, fingerprint, page_key
-from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.jobs.lookup import find_job
+from crawlyard.errors import Forbidden, Invalid, NotFound
+from crawlyard.services.jobs.lookup import find_job, visible_query
 from crawlyard.services.results.comparison import compare
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -117,12 +117,14 @@ class Changes:
         Raises:
             Invalid: *ignore* is no pattern, or both are one job.
         """
-        old = await find_job(self._store, actor, earlier, Part.PAGES)
-        new = await find_job(self._store, actor, later, Part.PAGES)
+        old = await find_job(self._store, actor, earlier, JobPart.PAGES)
+        new = await find_job(self._store, actor, later, JobPart.PAGES)
         ignored = _find_ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
         run = (await self._store.changes.runs([old.job.id])).get(old.job.id)
+        if run is not None and run.hidden and not actor.may_see(old.job.owner):
+            raise Forbidden(f"job {earlier} is compared with a run that is not shared")
         key = (_stamp(old), run and run.compared_at, _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
@@ -171,7 +173,9 @@ class Changes:
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
         url = canonical(url)
-        ignored = _find_ignored((await find_job(self._store, actor, later, Part.PAGES)).job, ignore)
+        ignored = _find_ignored(
+            (await find_job(self._store, actor, later, JobPart.PAGES)).job, ignore
+        )
         before = await self._page_of(actor, earlier, url, unproven=earlier < later)
         after = await self._page_of(actor, later, url)
         kind, detail = compare_page(before, after)
@@ -222,10 +226,14 @@ class Changes:
             await self._settle(job, [run.job for run in bases])
 
     async def runs(
-        self, schedule_id: str, limit: int, before: str | None = None
+        self, actor: Actor, schedule_id: str, limit: int, before: str | None = None
     ) -> list[tuple[Job, RunChanges | None]]:
-        """Return the runs of a schedule before *before*, newest first, and the changes of each."""
+        """Return visible runs of a schedule, newest first, and the changes of each.
+
+        *before*: the id of a run; those before it.
+        """
         query = JobQuery(schedule_id=schedule_id, before=before)
+        query = await visible_query(self._store, actor, query, JobPart.STATE)
         recent = await self._store.jobs.find(query, limit)
         comparisons = await self._store.changes.runs([run.job.id for run in recent])
         return [(run.job, comparisons.get(run.job.id)) for run in recent]
@@ -333,7 +341,7 @@ class Changes:
         self, actor: Actor, job_id: str, url: str, *, unproven: bool = False
     ) -> PageFacts:
         """Return the page of a URL; with *unproven*, also that of a run before the job."""
-        job = (await find_job(self._store, actor, job_id, Part.PAGES)).job
+        job = (await find_job(self._store, actor, job_id, JobPart.PAGES)).job
         fp = page_key(url, ignore_query=job.spec.ignore_query)
         pages = await self._store.changes.facts_of(job.id, [fp])
         if unproven and actor.may_see(job.owner):  # others may not see the run before

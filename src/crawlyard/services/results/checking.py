@@ -8,7 +8,7 @@ from contextlib import aclosing
 from msgspec import Struct
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.link import decode_ids, decode_links
 from crawlyard.core.crawl.link_check import (
@@ -56,7 +56,7 @@ class Checking:
 
         For a running job, it may be a minute old.
         """
-        standing = await find_job(self._store, actor, job_id, Part.PAGES)
+        standing = await find_job(self._store, actor, job_id, JobPart.PAGES)
         job, of = standing.job, (standing.job.version, standing.shard.usage.done)
         async with self._turn:
             report, now = self._recent.get(job.id), self._clock.monotonic()
@@ -79,10 +79,10 @@ class Checking:
             NotFound: there is no such job, or it belongs to another user.
             Invalid: a job has more than `MOST_PAGES`, or keeps no links.
         """
-        job = (await find_job(self._store, actor, job_id, Part.PAGES)).job
+        job = (await find_job(self._store, actor, job_id, JobPart.PAGES)).job
         check, findings = await self._check(job)
         if since is not None:
-            earlier = (await find_job(self._store, actor, since, Part.PAGES)).job
+            earlier = (await find_job(self._store, actor, since, JobPart.PAGES)).job
             _, before = await self._check(earlier)
             findings = mark_new(findings, before)
         return CheckOut.of(job, since, check, findings)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Unpack
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.access.job_parts import RESPONSES, Part, sees_responses
+from crawlyard.core.access.job_parts import RESPONSES, JobPart, sees_responses
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.change_answers import ChangeOut, DiffOut, PageDiffOut
 from crawlyard.core.crawl.changes import LISTED
@@ -328,7 +328,7 @@ class Results(Noun):
         )
 
     async def _job(self, job_id: str) -> Job:
-        standing = await lookup.find_job(self._services.store, self._actor, job_id, Part.PAGES)
+        standing = await lookup.find_job(self._services.store, self._actor, job_id, JobPart.PAGES)
         return standing.job
 
     async def _page(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.link_check import FindingKind
 from crawlyard.core.crawl.link_check_answers import CheckOut, FindingsOut
@@ -37,7 +37,7 @@ class CrawledSite(Noun):
 
         Without `under`, by host; if there is only one host, by its folders. At most 60 are listed.
         """
-        job = (await lookup.find_job(self._services.store, self._actor, job_id, Part.PAGES)).job
+        job = (await lookup.find_job(self._services.store, self._actor, job_id, JobPart.PAGES)).job
         return SiteMapOut.filled(
             await records.folders(self._services.store, job.id, place_of(under))
         )
@@ -49,14 +49,14 @@ class CrawledSite(Noun):
         Of a longer path, the last 20.
         """
         url = canonical_of("url", url)
-        job = (await lookup.find_job(self._services.store, self._actor, job_id, Part.PAGES)).job
+        job = (await lookup.find_job(self._services.store, self._actor, job_id, JobPart.PAGES)).job
         steps = await records.path_to(self._services.store, job, url)
         return Slice(items=[PathStepOut.filled(step) for step in steps])
 
     @endpoint("GET /jobs/{job_id}/why", Permit.JOBS_READ, noun="site", group="jobs")
     async def why(self, job_id: str, url: URLArgument) -> FateOut:
         """Return the outcome of a URL: fetched, failed, waiting, excluded by a rule, unknown."""
-        standing = await lookup.find_job(self._services.store, self._actor, job_id, Part.PAGES)
+        standing = await lookup.find_job(self._services.store, self._actor, job_id, JobPart.PAGES)
         return FateOut.of(await url_fate.fate_of(self._services.store, standing.job, url))
 
     @endpoint("GET /jobs/{job_id}/check", RESULTS, noun="site", group="results")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
 from crawlyard.core.schedules.calendar import (
     Calendar,
     CalendarHours,
@@ -22,7 +23,8 @@ from crawlyard.core.schedules.calendar import (
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.errors import Invalid
-from crawlyard.services.schedules.lookup import instants_of
+from crawlyard.services.schedules.lookup import instants_of, jobs_reader, visible_schedules
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.store import Store
 
 MOST_OCCURRENCES = 2000
@@ -49,9 +51,9 @@ class Calendars:
         self._computed: OrderedDict[Hashable, _Coming] = OrderedDict()  # the latest last
 
     async def occurrences(
-        self, schedules: Sequence[CrawlSchedule], since: datetime | None, until: datetime | None
+        self, actor: Actor, since: datetime | None, until: datetime | None
     ) -> Calendar:
-        """Return when *schedules*, at most `MOST_SCHEDULES`, are due in [*since*, *until*).
+        """Return when the visible schedules, at most `MOST_SCHEDULES`, are due in a range.
 
         The default range is a week from now. At most `MOST_OCCURRENCES` are returned, in order:
         past runs are read from the ledger, planned runs are computed. A schedule whose timetable is
@@ -61,8 +63,10 @@ class Calendars:
             Invalid: the range is empty, or outside of the supported years.
         """
         start, end = self._range(since, until)
-        included = _Shown.of(schedules)
-        past = await self._store.ticks.between(list(included.all), start, end, MOST_OCCURRENCES + 1)
+        included = _Shown.of(await self._schedules(actor))
+        past = await self._store.ticks.between(
+            list(included.all), start, end, MOST_OCCURRENCES + 1, jobs_reader(actor)
+        )
         were = (
             Occurrence(
                 due_at=tick.due_at,
@@ -86,12 +90,15 @@ class Calendars:
 
     async def hours(
         self,
-        schedules: Sequence[CrawlSchedule],
+        actor: Actor,
         since: datetime | None,
         until: datetime | None,
         zone: str,
+        schedule: CrawlSchedule | None,
     ) -> CalendarHours:
-        """Return the number of runs of *schedules* in each hour of the clock in *zone*.
+        """Return the number of runs in each hour of the clock in *zone*.
+
+        Counts those of *schedule*, or without one, of all visible schedules.
 
         At most `MOST_COUNTED` runs to come are computed; `until` says how far that went.
 
@@ -103,8 +110,10 @@ class Calendars:
         if end - start > LONGEST_COUNTED:
             raise Invalid("until", f"expected a range of {LONGEST_COUNTED.days} days at most")
         place = zone_of(zone)
-        included = _Shown.of(schedules)
-        past = await self._store.ticks.count_fates(list(included.all), start, end)
+        included = _Shown.of(await self._schedules(actor) if schedule is None else [schedule])
+        past = await self._store.ticks.count_fates(
+            list(included.all), start, end, jobs_reader(actor)
+        )
         coming = await self._coming_hours(included, start, end, place)
         return CalendarHours(
             hours=hours_of(past, coming.hours, place),
@@ -113,6 +122,9 @@ class Calendars:
             whole=included.whole and not coming.is_cut,
             unreadable=included.unreadable,
         )
+
+    async def _schedules(self, actor: Actor) -> Sequence[CrawlSchedule]:
+        return await visible_schedules(self._store, actor, ScheduleQuery(), MOST_SCHEDULES + 1)
 
     async def _coming_hours(
         self, schedules: "_Shown", start: datetime, end: datetime, zone: ZoneInfo

@@ -3,8 +3,9 @@
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.access.user import Actor, Permit, Role
 from crawlyard.core.crawl.change_answers import FeedChangeOut
 from crawlyard.core.crawl.changes import NEWS_KINDS, ChangeKind
 from crawlyard.core.endpoints.endpoint import (
@@ -30,7 +31,7 @@ Of = Annotated[
 
 
 class ChangeFeed(Noun):
-    """Lists changes that runs of schedules detected; only admins see those of other users."""
+    """Lists changes that runs of schedules detected, as far as one user may see the pages."""
 
     @endpoint("GET /changes", Permit.RESULTS_READ, group="results", name="changes")
     async def list(
@@ -50,17 +51,25 @@ class ChangeFeed(Noun):
         schedule_id, store = None, self._services.store
         if schedule is not None:
             try:
-                schedule_id = (await find_schedule(store, self._actor, schedule)).id
+                schedule_id = (await find_schedule(store, self._actor, schedule, shared=True)).id
             except NotFound as error:
                 raise Invalid("schedule", str(error)) from None
         query = ChangeQuery(
             schedule_id=schedule_id,
-            owner=None if self._actor.role is Role.ADMIN else self._actor.id,
             kinds=frozenset(_kind(word) for word in words_of(only)),
             after=max(after, int(cursor or 0)),
         )
-        changes = await store.changes.changes(query, limit + 1)
+        changes = await store.changes.changes(visible_changes(self._actor, query), limit + 1)
         return make_slice(changes, limit, FeedChangeOut.filled, lambda change: change.seq)
+
+
+def visible_changes(actor: Actor, query: ChangeQuery) -> ChangeQuery:
+    """Return *query* narrowed to changes of runs whose pages the actor may see."""
+    if actor.role is Role.ADMIN:
+        return query
+    if actor.sees_shared:
+        return replace(query, seen_by=actor.id)
+    return replace(query, owner=actor.id)
 
 
 def _kind(word: str) -> ChangeKind:

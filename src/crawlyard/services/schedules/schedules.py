@@ -1,6 +1,6 @@
 """Schedules: creation, search, changes and runs, for one user."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -62,13 +62,13 @@ from crawlyard.services.schedules.backfill import (
     check_range,
     plan_backfill,
 )
-from crawlyard.services.schedules.calendar import MOST_SCHEDULES
+from crawlyard.services.schedules.change_feed import visible_changes
 from crawlyard.services.schedules.changes import Edit, check_params, first_planned
 from crawlyard.services.schedules.lookup import (
     changeable_schedule,
     find_schedule,
-    instants_of,
     is_due,
+    next_instants,
     visible_schedules,
 )
 from crawlyard.services.schedules.terms import (
@@ -129,7 +129,7 @@ class Schedules(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[ExpandedScheduleOut]:
-        """List your schedules, for an admin all schedules, by name."""
+        """List your schedules and those that others show you, for an admin all, by name."""
         expanded = parse_expand(expand, _EXPANSIONS, self._permits)
         schedule_id, _, name = (cursor or "").partition(" ")
         query = ScheduleQuery(
@@ -139,10 +139,9 @@ class Schedules(Noun):
             text=q,
             after=(name, schedule_id) if cursor else None,
         )
-        hidden = query.owner is not None and not self._actor.may_see(query.owner)
         store, actor = self._services.store, self._actor
-        schedules = [] if hidden else await visible_schedules(store, actor, query, limit + 1)
-        answers = await schedule_answers(store, schedules[:limit], expanded)
+        schedules = await visible_schedules(store, actor, query, limit + 1)
+        answers = await schedule_answers(store, actor, schedules[:limit], expanded)
         return make_slice(schedules, limit, lambda s: answers[s.id], lambda s: f"{s.id} {s.name}")
 
     @composed_method
@@ -308,7 +307,7 @@ class Schedules(Noun):
         outcome. If there are more instants, `whole` is false, and all before `until` are listed.
         """
         with blaming((), "", _RANGE):
-            return await self._services.calendars.occurrences(await self._all(), from_, to)
+            return await self._services.calendars.occurrences(self._actor, from_, to)
 
     @endpoint("GET /schedules/calendar/hours", READ)
     async def hours(
@@ -329,17 +328,18 @@ class Schedules(Noun):
         """
         with blaming({"zone", "schedule"}, "", _RANGE):
             try:
-                schedules = await self._all() if schedule is None else [await self._find(schedule)]
+                only = None if schedule is None else await self._find(schedule)
             except NotFound as error:
                 raise Invalid("schedule", str(error)) from None
-            return await self._services.calendars.hours(schedules, from_, to, zone)
+            return await self._services.calendars.hours(self._actor, from_, to, zone, only)
 
     @endpoint("GET /schedules/{ref}", READ)
     async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
         """Return a schedule with its next run."""
         expanded = parse_expand(expand, _EXPANSIONS, self._permits)
         schedule = await self._find(ref)
-        answers = await schedule_answers(self._services.store, [schedule], expanded)
+        store, actor = self._services.store, self._actor
+        answers = await schedule_answers(store, actor, [schedule], expanded)
         return answers[schedule.id]
 
     @endpoint("PATCH /schedules/{ref}", WRITE, example={"when": "every 6h", "pause_after": None})
@@ -412,13 +412,13 @@ class Schedules(Noun):
             paused = replace(schedule, paused_at=wall, paused_by=by, pause_reason=reason)
             return await self._save(schedule, paused, EventName.SCHEDULE_PAUSED, reason=reason)
 
-        return await self._schedule_out(await self._retry_on_race(ref, version, pause))
+        return await self._schedule_out(await self._retry_on_race(ref, version, pause, to_run=True))
 
     @endpoint("POST /schedules/{ref}/resume", WRITE, status=202)
     async def resume(self, ref: Ref, *, version: IfMatch = None) -> ScheduleOut:
         """Resume a paused schedule at its next instant."""
         resume = partial(self._services.ticker.resume, by=self._actor.id)
-        schedule = await self._retry_on_race(ref, version, resume)
+        schedule = await self._retry_on_race(ref, version, resume, to_run=True)
         self._services.scheduler.wake()
         return await self._schedule_out(schedule)
 
@@ -436,7 +436,7 @@ class Schedules(Noun):
         """
         run_now = partial(self._services.ticker.run_now, by=self._actor.id)
         with blaming(PARTS, "overrides", _SECONDS):
-            job_id = await self._retry_on_race(ref, version, run_now)
+            job_id = await self._retry_on_race(ref, version, run_now, to_run=True)
         reply().location = f"/api/v1/jobs/{job_id}"
         return await Jobs(self._services, self._actor, self._permits).get(job_id)
 
@@ -463,7 +463,7 @@ class Schedules(Noun):
         """
         ticker, now = self._services.ticker, self._services.clock.wall()
         until = to or now
-        schedule = await self._changeable(ref, version)
+        schedule = await self._changeable(ref, version, to_run=True)
         with blaming(PARTS, "overrides", {**_SECONDS, **_RANGE}):
             check_range(from_, until, now)
             if dry_run:
@@ -498,7 +498,8 @@ class Schedules(Noun):
         if before is not None:
             check_instant("before", before)
         ticks = await self._services.store.ticks.ticks(schedule.id, before, limit + 1)
-        ties = await tick_ties(self._services.store, ticks[:limit]) if expanded else {}
+        store, actor = self._services.store, self._actor
+        ties = await tick_ties(store, actor, ticks[:limit]) if expanded else {}
         return make_slice(
             ticks,
             limit,
@@ -518,7 +519,7 @@ class Schedules(Noun):
         pages.
         """
         schedule = await self._find(ref)
-        runs = await self._services.changes.runs(schedule.id, limit + 1, cursor)
+        runs = await self._services.changes.runs(self._actor, schedule.id, limit + 1, cursor)
         return make_slice(runs, limit, lambda run: RunChangesOut.of(*run), lambda run: run[0].id)
 
     @endpoint("GET /schedules/{ref}/changes.atom", Permit.RESULTS_READ, "file", group="results")
@@ -526,7 +527,9 @@ class Schedules(Noun):
         """Return the newest 100 changed pages of a schedule as an Atom feed."""
         schedule = await self._find(ref)
         store = self._services.store.changes
-        query = ChangeQuery(schedule_id=schedule.id, newest_first=True)
+        query = visible_changes(
+            self._actor, ChangeQuery(schedule_id=schedule.id, newest_first=True)
+        )
         changes = await store.changes(query, _MOST_ENTRIES)
         runs = await store.runs({change.job_id for change in changes})
         return atom.feed(schedule, changes, runs, self._services.settings.public_url)
@@ -536,11 +539,7 @@ class Schedules(Noun):
         """List the next instants at which a schedule is due, even if it is paused."""
         schedule, now = await self._find(ref), self._services.clock.wall()
         overdue_at = schedule.next_at if is_due(schedule, now - _PROMPT) else None
-        instants: Sequence[datetime] = ()
-        if schedule.next_at is not None:
-            most = count if schedule.runs_left is None else min(count, schedule.runs_left)
-            instants = tuple(instants_of(schedule, max(schedule.next_at, now), None, most))
-        return AheadOut.of(schedule, overdue_at, instants, now)
+        return AheadOut.of(schedule, overdue_at, next_instants(schedule, now, count), now)
 
     async def _filter_id(self, ref: str | None) -> str | None:
         """Return the template id that a filter names; an unknown template matches no schedule."""
@@ -557,21 +556,25 @@ class Schedules(Noun):
         return (await find_template(self._services.store, self._actor, ref)).id
 
     async def _find(self, ref: str) -> CrawlSchedule:
-        return await find_schedule(self._services.store, self._actor, ref)
+        return await find_schedule(self._services.store, self._actor, ref, shared=True)
 
-    async def _all(self) -> Sequence[CrawlSchedule]:
-        store, most = self._services.store, MOST_SCHEDULES + 1
-        return await visible_schedules(store, self._actor, ScheduleQuery(), most)
-
-    async def _changeable(self, ref: str, version: Version) -> CrawlSchedule:
-        return await changeable_schedule(self._services.store, self._actor, ref, version)
+    async def _changeable(
+        self, ref: str, version: Version, *, to_run: bool = False
+    ) -> CrawlSchedule:
+        store, actor = self._services.store, self._actor
+        return await changeable_schedule(store, actor, ref, version, to_run=to_run)
 
     async def _retry_on_race(
-        self, ref: str, version: Version, attempt: Callable[[CrawlSchedule], Awaitable[T | None]]
+        self,
+        ref: str,
+        version: Version,
+        attempt: Callable[[CrawlSchedule], Awaitable[T | None]],
+        *,
+        to_run: bool = False,
     ) -> T:
         """Return the schedule as saved by *attempt*, which returns ``None`` after losing a race."""
         for _ in range(TRIES):
-            schedule = await self._changeable(ref, version)
+            schedule = await self._changeable(ref, version, to_run=to_run)
             ref = schedule.id  # its name may become another's
             result = await attempt(schedule)
             if result is not None:
@@ -594,4 +597,4 @@ class Schedules(Noun):
         return new
 
     async def _schedule_out(self, schedule: CrawlSchedule) -> ScheduleOut:
-        return await schedule_answer(self._services.store, schedule)
+        return await schedule_answer(self._services.store, self._actor, schedule)

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.search.search import (
@@ -92,7 +92,7 @@ class Archive:
         """
         bounds = self._bounds
         window = replace(
-            query, jobs=await visible_query(self._store, actor, query.jobs, Part.PAGES)
+            query, jobs=await visible_query(self._store, actor, query.jobs, JobPart.PAGES)
         )
         end = self._clock.monotonic() + bounds.time.total_seconds()
         match = await self._store.page_index.match(words) if words and self._indexed else None

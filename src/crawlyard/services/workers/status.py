@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.hosts.answers import HostOut
 from crawlyard.core.hosts.hosts import HostBooking, HostReport, HostState
@@ -58,7 +59,7 @@ class Watching:
         return report.state(alive=self.is_alive(report))
 
     async def hosts(self, actor: Actor, job_id: str | None = None) -> list[HostOut]:
-        """Return the hosts being crawled for jobs of the actor, or all for an admin, by name.
+        """Return the hosts being crawled for jobs that the actor sees, by name.
 
         With *job_id*, only the hosts of that job, and only its URLs are counted as waiting.
         Their rules are left out.
@@ -78,15 +79,14 @@ class Watching:
         return [host for host in every if own is None or host.jobs]
 
     async def _running(self, actor: Actor) -> frozenset[str]:
-        query = JobQuery(owner=actor.id, states=frozenset({State.RUNNING}))
-        standings = await self._store.jobs.find(
-            await visible_query(self._store, actor, query), _MOST_JOBS
-        )
+        query = JobQuery(states=frozenset({State.RUNNING}))
+        query = await visible_query(self._store, actor, query, JobPart.STATE)
+        standings = await self._store.jobs.find(query, _MOST_JOBS)
         return frozenset(standing.job.id for standing in standings)
 
 
 def _narrow(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
-    """Return the part of a report that may be shown to the owner of the jobs *own*."""
+    """Return the part of a report that may be shown to a user who sees the jobs *own*."""
     return WorkerReport(
         id=report.id,
         host=report.host,

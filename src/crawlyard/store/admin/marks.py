@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, SchemaMismatch
@@ -28,6 +29,7 @@ from crawlyard.store.search.index import clear
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import versions
+from crawlyard.store.tables.desk import settings
 from crawlyard.store.tables.webhooks import cursors
 
 BEGUN = ""
@@ -108,6 +110,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 _INITIAL_ROWS: Mapping[str, ColumnElement[bool]] = {
     "users": users.c.id == LOCAL.id,
     "cursors": cursors.c.name.is_not(None),  # all: they hold the position in the events
+    "settings": (settings.c.name == SectionName.SHARING.value) & (settings.c.version == 1),
 }
 """The rows that databases are created with: they exist in a database that was never used."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import convert
 
+from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.outcome import outcome_at
@@ -38,6 +39,7 @@ def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
         "name": schedule.name,
         "template_id": schedule.template_id,
         "trusted": schedule.trusted,
+        "private": schedule.shared is Sharing.PRIVATE,
         "search": f"{schedule.name}\n{schedule.description}".casefold(),
     }
     return identity | state_row(schedule)

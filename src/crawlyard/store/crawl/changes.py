@@ -4,17 +4,23 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     delete,
+    exists,
     func,
     insert,
     literal,
+    not_,
+    or_,
     select,
 )
 
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.crawl.changes import (
     PageFacts,
     RunChanges,
@@ -29,6 +35,7 @@ from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.database import StorePart, is_postgres, reads, writes
 from crawlyard.store.jobs.job_rows import add_events, no_of
+from crawlyard.store.jobs.where import shown_to
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import PRESENT, bodies, frontier, jobs, pages
@@ -143,6 +150,7 @@ class ChangeStore(StorePart):
         before = select(run_changes.c.ended_at).where(run_changes.c.job_no == job.no)
         if run.ended_at in conn.scalars(before).all():
             return False
+        run = replace(run, hidden=_is_hidden(conn, run.base_id))
         put_rows(conn, run_changes, [_with_job_no(RUN_CHANGES.row(run), job.no)])
         conn.execute(delete(unproven_pages).where(unproven_pages.c.job_no == job.no))
         if unproven and run.base_id is not None:
@@ -190,6 +198,12 @@ class ChangeStore(StorePart):
             filters.append(jobs.c.id == query.job_id)
         if query.owner is not None:
             filters.append(changes.c.owner == query.owner)
+        if query.seen_by is not None:
+            is_hidden = exists().where(
+                run_changes.c.job_no == changes.c.job_no, run_changes.c.hidden
+            )
+            is_shown = and_(shown_to(query.seen_by, JobPart.PAGES), not_(is_hidden))
+            filters.append(or_(changes.c.owner == query.seen_by, is_shown))
         if query.kinds:
             filters.append(changes.c.kind.in_(sorted(query.kinds)))
         order = changes.c.seq.desc() if query.newest_first else changes.c.seq
@@ -201,6 +215,15 @@ class ChangeStore(StorePart):
             .limit(limit)
         )
         return CHANGES.all(conn, matching)
+
+
+def _is_hidden(conn: Connection, base_id: str | None) -> bool:
+    """Return whether the run with that id, or one that it was compared with, hides its pages."""
+    if base_id is None:
+        return False
+    hides = or_(jobs.c.hidden >= int(JobPart.PAGES), func.coalesce(run_changes.c.hidden, False))
+    base = select(hides).select_from(jobs.outerjoin(run_changes, run_changes.c.job_no == jobs.c.no))
+    return bool(conn.scalar(base.where(jobs.c.id == base_id)))
 
 
 def _replace_obsolete(

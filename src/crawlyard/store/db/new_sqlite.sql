@@ -391,6 +391,7 @@ CREATE TABLE run_changes (
   compared_at BIGINT NOT NULL,
   ended_at BIGINT,
   counts TEXT NOT NULL,
+  hidden BOOLEAN DEFAULT 0 NOT NULL,
   CONSTRAINT run_changes_pkey PRIMARY KEY (job_no)
 );
 
@@ -645,6 +646,7 @@ CREATE TABLE schedules (
   template_id VARCHAR(36),
   "plan" TEXT NOT NULL,
   trusted BOOLEAN NOT NULL,
+  private BOOLEAN DEFAULT 0 NOT NULL,
   runs_left BIGINT,
   paused_at BIGINT,
   next_at BIGINT,
@@ -758,6 +760,8 @@ INSERT INTO page_search_marks (id, low, high, holder, until, loose) VALUES (1, 0
 
 INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VALUES ('local', 'admin', '{}', 0, 1, 0, 0);
 
+INSERT INTO settings (name, value, version, updated_at, actor) VALUES ('sharing', '{"visibility":"everyone"}', 1, 0, '');
+
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0135')
+INSERT INTO alembic_version (version_num) VALUES ('0136')

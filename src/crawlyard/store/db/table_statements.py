@@ -7,10 +7,14 @@ from sqlalchemy import ClauseElement, Index, insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.sharing import Visibility
 from crawlyard.core.access.user import LOCAL
+from crawlyard.store.codec.base import to_json
 from crawlyard.store.tables import SCHEMA, page_search
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import in_order, versions
+from crawlyard.store.tables.desk import settings
 from crawlyard.store.tables.every import metadata
 from crawlyard.store.tables.jobs import SHARDS_OF_JOB
 from crawlyard.store.tables.webhooks import cursors
@@ -35,6 +39,8 @@ def generate(dialect: Dialect) -> Iterator[str]:
     yield _text(insert(page_search.marks).values(id=1, low=0, high=0, **no_turn), dialect)
     local = {"id": LOCAL.id, "role": LOCAL.role, "quota": "{}", "limited": False, "version": 1}
     yield _text(insert(users).values(created_at=_EPOCH, updated_at=_EPOCH, **local), dialect)
+    sharing = {"name": SectionName.SHARING, "value": to_json({"visibility": Visibility.EVERYONE})}
+    yield _text(insert(settings).values(version=1, updated_at=_EPOCH, actor="", **sharing), dialect)
     yield _text(insert(cursors).values(name="webhooks", seq=0), dialect)
     yield _text(insert(versions).values(version_num=SCHEMA), dialect)
 

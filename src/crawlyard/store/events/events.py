@@ -1,15 +1,21 @@
 """Event log in commit order."""
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
 
-from crawlyard.core.events.event import Event
+from crawlyard.core.access.job_parts import JobPart
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import equal
 from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import add_events
+from crawlyard.store.jobs.where import shown_to
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.store.tables.jobs import AUDITED, events
+from crawlyard.store.tables.jobs import AUDITED, PRESENT, events, jobs
+from crawlyard.store.tables.schedules import schedules
+
+_OF_JOBS = [name for name in EventName if name.kind == "job"]
+_OF_SCHEDULES = [name for name in EventName if name.kind == "schedule"]
 
 
 class EventLog(StorePart):
@@ -45,12 +51,23 @@ class EventLog(StorePart):
         return await self._database.read_cached(number)
 
 
+def _of_others(user: str) -> ColumnElement[bool]:
+    """Return the condition that an event is about a job or schedule that *user* may see."""
+    job = exists().where(jobs.c.id == events.c.subject, PRESENT, shown_to(user, JobPart.STATE))
+    schedule = exists().where(schedules.c.id == events.c.subject, schedules.c.private.is_(False))
+    return or_(
+        and_(events.c.name.in_(_OF_JOBS), job), and_(events.c.name.in_(_OF_SCHEDULES), schedule)
+    )
+
+
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
     filters = equal(
         (events.c.subject, query.subject),
         (events.c.owner, query.owner),
         (events.c.actor, query.actor),
     )
+    if query.seen_by is not None:
+        filters.append(or_(events.c.owner == query.seen_by, _of_others(query.seen_by)))
     if query.names:
         filters.append(events.c.name.in_(sorted(query.names)))
     if query.since is not None:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Source
 from crawlyard.core.jobs.lifecycle import State, StateReason
@@ -59,7 +60,7 @@ def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
         (jobs.c.schedule_id, query.schedule_id),
     )
     if query.seen_by is not None:
-        filters.append(or_(jobs.c.owner == query.seen_by, jobs.c.hidden < int(query.part)))
+        filters.append(shown_to(query.seen_by, query.part))
     if query.states:
         filters.append(_in_state(query.states))
     if query.priorities:
@@ -75,6 +76,11 @@ def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
     if query.after is not None:
         filters.append(jobs.c.id > query.after)
     return filters
+
+
+def shown_to(user: str, part: JobPart) -> ColumnElement[bool]:
+    """Return the condition on `jobs` that *user* owns the job or it shows *part* to others."""
+    return or_(jobs.c.owner == user, jobs.c.hidden < int(part))
 
 
 def _condition(condition: Condition) -> ColumnElement[bool]:

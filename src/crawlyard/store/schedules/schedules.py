@@ -1,6 +1,6 @@
 """Schedule store: add, read, list, save and delete schedules."""
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.events.event import Event
@@ -115,6 +115,8 @@ def _conditions(conn: Connection, query: ScheduleQuery) -> list[ColumnElement[bo
         (schedules.c.template_id, query.template_id),
         (schedules.c.name, query.name),
     )
+    if query.seen_by is not None:
+        filters.append(or_(schedules.c.owner == query.seen_by, schedules.c.private.is_(False)))
     if query.paused is not None:
         paused = schedules.c.paused_at
         filters.append(paused.is_not(None) if query.paused else paused.is_(None))

@@ -6,8 +6,20 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, exists, func, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
@@ -27,6 +39,7 @@ from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import add_events, change, versions
 from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
+from crawlyard.store.jobs.where import shown_to
 from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, STANDING, jobs, shards
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
@@ -189,14 +202,15 @@ class TickStore(StorePart):
         since: datetime,
         until: datetime,
         limit: int,
+        reader: str | None = None,
     ) -> list[tuple[str, RecentTick]]:
         """Return the first *limit* ticks of these schedules due in [*since*, *until*), in order.
 
-        Each comes with the id of its schedule.
+        Each comes with the id of its schedule. The user *reader* gets only facts about jobs that
+        they may see; ``None``: about all.
         """
-        query = (
-            _with_jobs(since, until, ticks, *RESULT_COLUMNS).order_by(ticks.c.due_at).limit(limit)
-        )
+        query = _with_jobs(since, until, reader, ticks, *RESULT_COLUMNS)
+        query = query.order_by(ticks.c.due_at).limit(limit)
         ticks_by_schedule = [
             (str(row["schedule_id"]), recent_tick_of(row))
             for part in _parts(schedule_ids)
@@ -206,13 +220,21 @@ class TickStore(StorePart):
 
     @reads
     def count_fates(
-        self, conn: Connection, schedule_ids: Collection[str], since: datetime, until: datetime
+        self,
+        conn: Connection,
+        schedule_ids: Collection[str],
+        since: datetime,
+        until: datetime,
+        reader: str | None = None,
     ) -> list[TickCount]:
-        """Count the fates of the ticks of these schedules due in [*since*, *until*)."""
+        """Count the fates of the ticks of these schedules due in [*since*, *until*).
+
+        *reader*: as for `between`.
+        """
         more = case((shards.c.discovered > shards.c.done, 1), else_=0)
         begun = case((shards.c.done > 0, 1), else_=0)
         by = (ticks.c.due_at, ticks.c.outcome, jobs.c.state, jobs.c.state_reason, begun, more)
-        query = _with_jobs(since, until, *by, func.count()).group_by(*by)
+        query = _with_jobs(since, until, reader, *by, func.count()).group_by(*by)
         return [
             TickCount(
                 due_at=due_at,
@@ -228,24 +250,34 @@ class TickStore(StorePart):
         ]
 
     @reads
-    def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunFacts]:
-        """Return the progress of these jobs, by id; unknown ids are left out."""
+    def runs(
+        self, conn: Connection, job_ids: Collection[str], reader: str | None = None
+    ) -> Mapping[str, RunFacts]:
+        """Return the progress of these jobs, by id; unknown ids are left out.
+
+        *reader*: as for `between`.
+        """
         query = (
             select(
                 jobs.c.id, jobs.c.started_at, jobs.c.ended_at, shards.c.duration_s, *RESULT_COLUMNS
             )
             .select_from(STANDING)
-            .where(jobs.c.id.in_(sorted(job_ids)), PRESENT)
+            .where(jobs.c.id.in_(sorted(job_ids)), _shown_to(reader))
         )
         return {row["id"]: run_facts_of(row) for row in conn.execute(query).mappings()}
 
     @reads
     def recent(
-        self, conn: Connection, schedule_ids: Collection[str], limit: int
+        self,
+        conn: Connection,
+        schedule_ids: Collection[str],
+        limit: int,
+        reader: str | None = None,
     ) -> Mapping[str, Sequence[RecentTick]]:
         """Return the last *limit* ticks of each schedule with their jobs' states, latest first.
 
-        The states are from a single snapshot. Schedules without ticks are left out.
+        The states are from a single snapshot. Schedules without ticks are left out. *reader*: as
+        for `between`.
         """
         ticks_by_schedule: dict[str, list[RecentTick]] = {}
         for part in _parts(set(schedule_ids), _JOINED):
@@ -259,7 +291,7 @@ class TickStore(StorePart):
                 for schedule_id in part
             ]
             every = union_all(*(select(latest_ticks) for latest_ticks in last)).subquery()
-            its_job = (jobs.c.id == every.c.job_id) & PRESENT
+            its_job = (jobs.c.id == every.c.job_id) & _shown_to(reader)
             query = (
                 select(every, *RESULT_COLUMNS)
                 .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
@@ -275,9 +307,14 @@ def _parts(schedule_ids: Collection[str], size: int = _PORTION) -> Iterable[Sequ
     return (ids[first : first + size] for first in range(0, len(ids), size))
 
 
-def _with_jobs(since: datetime, until: datetime, *columns: Any) -> Select[Any]:
-    """Return a query for the ticks due in [*since*, *until*), with their existing jobs."""
-    its_job = (jobs.c.id == ticks.c.job_id) & PRESENT
+def _shown_to(reader: str | None) -> ColumnElement[bool]:
+    """Return the condition on `jobs` that the job exists and *reader* sees it; ``None``: any."""
+    return PRESENT if reader is None else PRESENT & shown_to(reader, JobPart.STATE)
+
+
+def _with_jobs(since: datetime, until: datetime, reader: str | None, *columns: Any) -> Select[Any]:
+    """Return a query for the ticks due in [*since*, *until*), with their visible jobs."""
+    its_job = (jobs.c.id == ticks.c.job_id) & _shown_to(reader)
     return (
         select(*columns)
         .select_from(ticks.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))

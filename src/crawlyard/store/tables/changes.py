@@ -10,6 +10,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    false,
 )
 
 from crawlyard.store.tables.base import CleanText, Instant, Key, metadata
@@ -25,6 +26,7 @@ run_changes = Table(
     Column("compared_at", Instant, nullable=False),
     Column("ended_at", Instant),  # of the run that was compared
     Column("counts", CleanText, nullable=False),  # JSON
+    Column("hidden", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("job_no"),
 )
 

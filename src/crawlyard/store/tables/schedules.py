@@ -11,6 +11,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from crawlyard.store.tables.base import CleanText, Instant, metadata
@@ -25,6 +26,7 @@ schedules = Table(
     Column("template_id", ForeignKey("templates.id"), index=True),
     Column("plan", CleanText, nullable=False),  # JSON: all fields that no query filters by
     Column("trusted", Boolean, nullable=False),
+    Column("private", Boolean, nullable=False, server_default=false()),
     Column("runs_left", BigInteger),
     Column("paused_at", Instant),
     Column("next_at", Instant),

@@ -15,7 +15,7 @@ from typing import Any
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.access.credential import Caller
-from crawlyard.core.access.job_parts import Part
+from crawlyard.core.access.job_parts import JobPart, sees_job
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.endpoints.stream_messages import HelloOut, PingOut, StateCountsOut, WorkersOut
 from crawlyard.core.events.event import Event, EventName, Topic
@@ -23,7 +23,7 @@ from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.workers.answers import WorkerOut
-from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
+from crawlyard.errors import NotFound, QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.messaging.bus import Bus, BusReach
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.jobs.lookup import visible_query
@@ -303,13 +303,29 @@ class Hub:
             if read_progress or fresh or self._progress.needs_poll:
                 running = await self._running(streams)
                 self._progress.publish(running, streams, fresh, self._clock.now())
-            await self._latest_pages.publish(
-                [stream for stream in streams if self._progress.shows_pages(stream)], fresh
-            )
+            readers = [stream for stream in streams if await self._may_read_pages(stream)]
+            await self._latest_pages.publish(readers, fresh)
         except StoreUnavailable:
             for stream in fresh:
                 stream.fresh = True
             raise
+
+    async def _may_read_pages(self, stream: Stream) -> bool:
+        """Return whether the client may see the pages of the job that it follows.
+
+        Its stream ends if its owner no longer shows what it has.
+        """
+        log, actor = stream.subscription.log, stream.caller.actor
+        job_id = stream.subscription.job if log is None else log.job
+        if job_id is None or not stream.sees_shared:
+            return True
+        try:
+            job = (await self._yard.store.jobs.get(job_id)).job
+        except NotFound:
+            return False
+        if not sees_job(actor, job, JobPart.STATE if log is None else JobPart.PAGES):
+            stream.end(because_of_auth=True)
+        return sees_job(actor, job, JobPart.PAGES)
 
     async def _running(self, streams: Collection[Stream]) -> Sequence[Standing]:
         """Return the running jobs, if a stream has the topic of jobs."""
@@ -327,7 +343,7 @@ class Hub:
 
     async def _read_counts(self, actor: Actor) -> StateCountsOut:
         counted: Counter[str] = Counter()
-        query = await visible_query(self._yard.store, actor, EVERY_JOB, Part.STATE)
+        query = await visible_query(self._yard.store, actor, EVERY_JOB, JobPart.STATE)
         for (state, _), count in (await self._yard.store.jobs.counts(query)).items():
             counted[state.value] += count
         return StateCountsOut(**counted)

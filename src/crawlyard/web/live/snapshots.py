@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from crawlyard.core.access.job_parts import Part, sees_job, shows_pages
+from crawlyard.core.access.job_parts import JobPart, shows_others
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answer import Wire
 from crawlyard.core.endpoints.stream_messages import JobsProgressOut, RunningJobOut
@@ -39,13 +39,6 @@ class ProgressBoard:
     def needs_poll(self) -> bool:
         """True after progress of a job that did not run at the last poll."""
         return self._has_unknown_jobs
-
-    def shows_pages(self, stream: Stream) -> bool:
-        """Return whether the client may see the pages of the job it follows, as far as known."""
-        standing = self._running.get(stream.subscription.job or "")
-        if not stream.sees_shared:
-            return True
-        return standing is not None and sees_job(stream.caller.actor, standing.job, Part.PAGES)
 
     def publish(
         self,
@@ -138,7 +131,8 @@ def _progress_message(
     jobs = [
         RunningJobOut.of(standing, progress or progress_of_standing(standing))
         for standing, progress in running
-        if group in (None, standing.job.owner) or (shared and shows_pages(standing.job))
+        if group in (None, standing.job.owner)
+        or (shared and shows_others(standing.job, JobPart.PAGES))
         if job in (None, standing.job.id)
     ]
     if not jobs and not whole:

@@ -7,11 +7,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.job_parts import sees_job, shows_pages
+from crawlyard.core.access.job_parts import JobPart, shows_others
 from crawlyard.core.access.sharing import Sharing
-from crawlyard.core.access.user import Actor
 from crawlyard.core.answer import Wire, encode_answer
 from crawlyard.core.endpoints.stream_messages import HappenedOut, JobRowOut
+from crawlyard.core.events.data import event_for_others
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import EVENT_OF, Standing
 from crawlyard.core.jobs.lifecycle import State
@@ -23,8 +23,6 @@ from crawlyard.store.store import Store
 RETRY = timedelta(seconds=2)
 """Delay before a browser reconnects."""
 
-_ANOTHER = Actor(id="", sees_shared=True)  # a user who owns nothing
-_SHOWN = ("state", "reason", "detail", "version", "name", "schedule_id")  # data for other users
 _MOVES = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
 
 
@@ -61,6 +59,12 @@ def event_word(name: EventName) -> str:
     return "job.state" if name in _MOVES else "job.updated"
 
 
+def _has_vanished(event: Event) -> bool:
+    """Return whether other users saw the job until this event, which deletes or hides it."""
+    ends = {EventName.DELETED: False, EventName.EDITED: True}  # by whether it is private then
+    return event.data.get("private") is ends.get(event.name, ...)
+
+
 class EventEncoder:
     """Encodes events, with the rows of their jobs."""
 
@@ -78,21 +82,38 @@ class EventEncoder:
         ]
 
     async def encode_for_others(self, events: list[Event]) -> Mapping[int, Frame]:
-        """Encode those *events* of jobs that other users may see, by their `seq`."""
+        """Encode those *events* of jobs and schedules that other users may see, by their `seq`.
+
+        To them, a job that becomes private is deleted.
+        """
         frames: dict[int, Frame] = {}
         for event in events:
+            if event.name.kind == "schedule":
+                if await self._is_shared_schedule(event.subject):
+                    message = HappenedOut.of(event_for_others(event), None)
+                    frames[event.seq] = frame(event_word(event.name), message, event.seq)
+                continue
             standing = await self._standing(event.subject)
-            if standing is None or not sees_job(_ANOTHER, standing.job):
+            if standing is None or not shows_others(standing.job, JobPart.STATE):
+                if _has_vanished(event):
+                    message = HappenedOut.of(replace(event, name=EventName.DELETED, data={}), None)
+                    frames[event.seq] = frame(EventName.DELETED, message, event.seq)
                 continue
             row = (await self._rows([standing]))[standing.job.id]
             row = row.for_others(
                 may_change=standing.job.spec.shared is Sharing.WRITE,
-                shows_pages=shows_pages(standing.job),
+                shows_pages=shows_others(standing.job, JobPart.PAGES),
             )
-            data = {name: event.data[name] for name in _SHOWN if name in event.data}
-            message = HappenedOut.of(replace(event, data=data), row)
+            message = HappenedOut.of(event_for_others(event), row)
             frames[event.seq] = frame(event_word(event.name), message, event.seq)
         return frames
+
+    async def _is_shared_schedule(self, schedule_id: str) -> bool:
+        try:
+            schedule = await self._store.schedules.get(schedule_id)
+        except NotFound:
+            return False
+        return schedule.shared is not Sharing.PRIVATE
 
     async def _standing(self, job_id: str) -> Standing | None:
         try:

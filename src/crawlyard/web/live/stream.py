@@ -79,9 +79,9 @@ class Stream:
         return self.group in (None, event.owner) and self._selects(event)
 
     def wants_of_others(self, event: Event) -> bool:
-        """Return whether *event* is about a job of another user, which they may share."""
-        is_shared = self.sees_shared and self.group != event.owner and event.name.kind == "job"
-        return is_shared and self._selects(event)
+        """Return whether *event* is about a job or schedule of another user, who may share it."""
+        is_others = self.sees_shared and self.group != event.owner
+        return is_others and event.name.kind in {"job", "schedule"} and self._selects(event)
 
     def _selects(self, event: Event) -> bool:
         return (

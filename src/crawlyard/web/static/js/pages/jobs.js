@@ -4,7 +4,7 @@ import { bar } from "../parts/bulk.js";
 import { Peek } from "../parts/peek.js";
 import { Table } from "../parts/table.js";
 import { show, tables } from "../parts/declarative.js";
-import { can, draw, merged } from "../parts/job.js";
+import { draw, merged } from "../parts/job.js";
 
 const address = new URLSearchParams(location.search);
 const { q = "", state = "", sort = "", limit = "" } = Object.fromEntries(address);
@@ -137,8 +137,9 @@ function took({ state: is, queued_at, elapsed_s, due_in_s }) {
 
 function view(item) {
   const job = merged({}, item);
-  const over = job.state !== "pending" && can(job, "retry");
-  const may = { pause: can(job, "pause"), cancel: can(job, "cancel"), resume: can(job, "resume") && job.state === "paused", retry: over && job.failed, again: over && !job.failed };
+  const can = (verb) => job.allowed_actions?.includes(verb); // a partial row has none
+  const over = job.state !== "pending" && can("retry");
+  const may = { pause: can("pause"), cancel: can("cancel"), resume: can("resume") && job.state === "paused", retry: over && job.failed, again: over && !job.failed };
   const schedule = job.origin?.schedule_id;
   return Object.assign(job, {
     may,

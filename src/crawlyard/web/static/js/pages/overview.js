@@ -1,5 +1,5 @@
 /** Overview: running crawls, attention, past and planned runs; the first crawl on an empty server. */
-import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, live, load, on, post, query, soon, stateWord } from "../core/all.js";
+import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, live, load, on, post, query, soon, stateWord, user } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { attention } from "../parts/attention.js";
 import { axis, bars, lines } from "../parts/charts.js";
@@ -97,7 +97,8 @@ function trends({ cards, days, finished, until }, { steps, whole }, step) {
   tell({
     ended_said: counted(Object.values(cards.ended).reduce((a, b) => a + b, 0), "job"),
     pages_title: `Pages per ${whole ? PER[step / HOUR] : "day"}`,
-    pages_said: `${few(cards.pages)}, ${bytes(cards.bytes)}`,
+    // usage counts the user's own jobs, the steps all that they see
+    pages_said: whole && user.role !== "admin" ? few(steps.reduce((sum, { pages }) => sum + pages, 0)) : `${few(cards.pages)}, ${bytes(cards.bytes)}`,
     latency_said: answered(steps, whole),
   });
   bars($("#ended"), {

@@ -163,6 +163,7 @@ async function refresh() {
   const runs = items.map(runView);
   Object.assign(thing, standing(schedule), failing(runs), { host: schedule.overrides.urls?.map(host)[0] });
   paint(thing);
+  $("fieldset", form).disabled = !thing.can.edit;
   $("#page").inert = false;
   if (!typed && schedule.version !== version) refill();
   look();

@@ -53,11 +53,6 @@ export function merged(current, news) {
   });
 }
 
-const allowed = document.body.dataset.actions.split(" ").map((entry) => entry.split(/[:,]/));
-
-/** Tell whether its state allows *verb*: pause, resume, cancel, retry. A damaged one can only be cancelled, or deleted. */
-export const can = ({ state, damaged }, verb) => (!damaged || verb === "cancel") && allowed.some(([of, ...verbs]) => of === state && verbs.includes(verb));
-
 /** Draw how far it is, and how much of that failed, into a .pb of <i> and <b>: what has changed. */
 export function draw(bar, job) {
   const [all, bad] = [job.way, share(job.failed, job.found)].map((part) => part.toFixed(3));

@@ -29,7 +29,8 @@ export function standing(schedule) {
   const why = { paused: pause_reason || `by ${paused_by}`, late: "no scheduler has started it", on: waiting_at && "a run waits" }[is];
   const flags = Object.fromEntries(["on", "paused", "late", "ended"].map((word) => [word, word === is]));
   const verb = paused_at ? "resume" : "pause";
-  return { ...schedule, ...flags, is, why, verb, toggle: cap(verb), toggled: `${cap(verb)}d` };
+  const can = Object.fromEntries(schedule.allowed_actions.map((action) => [action, true]));
+  return { ...schedule, ...flags, can, is, why, verb, toggle: cap(verb), toggled: `${cap(verb)}d` };
 }
 
 export const fate = (is) => GONE[is] ?? fateWord(is);
