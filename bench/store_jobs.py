@@ -24,6 +24,7 @@ from sqlalchemy import func as sql
 from tests.jobs import submit
 
 from crawlyard import Move
+from crawlyard.core.access.job_parts import Hidden
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.store.db.database import Database
@@ -31,7 +32,7 @@ from crawlyard.store.jobs.counts import repair, sum_up
 from crawlyard.store.tables.jobs import job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.yard import Yard
 
-OWNERS = 20
+OWNERS = 50
 SITES = 5_000  # hosts of start URLs
 TEMPLATES = 50  # every second job is of one
 SCHEDULES = 500  # every fourth job is of one
@@ -149,6 +150,7 @@ def _changed(n: ColumnElement[int], step_us: int, *, ended: bool) -> dict[str, A
         "level": cast(n % 4, SmallInteger),
         "ready": cast(case((pending, 1), else_=0), SmallInteger),
         "turn": n // OWNERS,
+        "hidden": cast(case((n % 10 == 0, int(Hidden.JOB)), else_=0), SmallInteger),
         "created_at": created,
         "since": created,
         "queued_at": created,

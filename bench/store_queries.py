@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 
 from bench.store_jobs import OWNERS, SITES, schedule_id, template_id
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.filter import parse
 from crawlyard.services.jobs.lookup import visible_query
@@ -24,6 +25,8 @@ SHOWN = 51
 """A page of a list, and one more: it tells that there is another page."""
 
 USER = Actor(id="owner-3", role=Role.OPERATOR)
+COLLEAGUE = Actor(id="owner-3", role=Role.OPERATOR, sees_shared=True)
+"""The same user, where users see each other's jobs."""
 
 FILTERS = (
     "",
@@ -83,6 +86,9 @@ def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[s
         yield f"list {name}", _list_jobs(yard, LOCAL, query)
     yield "list a user's own", _list_jobs(yard, USER, JobQuery())
     yield "list a user's own state:running", _list_jobs(yard, USER, queries["state:running"])
+    for name in ("all", "state:failed", "tag:daily", "schedule:" + schedule_id(7)):
+        yield f"list a colleague's {name}", _list_jobs(yard, COLLEAGUE, queries[name])
+        yield f"count a colleague's {name}", _count_jobs(yard, COLLEAGUE, queries[name])
     for name, query in queries.items():
         yield f"count {name}", _count_jobs(yard, LOCAL, query)
         if query.counted_to is not None:
@@ -92,7 +98,7 @@ def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[s
 
 def _list_jobs(yard: Yard, actor: Actor, query: JobQuery) -> Ask:
     async def ask() -> int:
-        visible = await visible_query(yard.store, actor, query)
+        visible = await visible_query(yard.store, actor, query, JobPart.STATE)
         return len(await yard.store.jobs.find(visible, SHOWN))
 
     return ask
@@ -100,7 +106,7 @@ def _list_jobs(yard: Yard, actor: Actor, query: JobQuery) -> Ask:
 
 def _count_jobs(yard: Yard, actor: Actor, query: JobQuery, most: int | None = None) -> Ask:
     async def ask() -> int:
-        visible = await visible_query(yard.store, actor, query)
+        visible = await visible_query(yard.store, actor, query, JobPart.STATE)
         return sum((await yard.store.jobs.counts(visible, most)).values())
 
     return ask

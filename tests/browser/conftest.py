@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.browser.rig import INSTALL, PATIENCE_MS, Stage, a_browser, a_stage, chromium
+from tests.web.rig import hide_jobs_of_others
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -38,8 +39,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """A yard without a worker, so that jobs stay as a test leaves them."""
+    """A yard without a worker, so that jobs stay as a test leaves them.
+
+    Its users see only what they own, so that tests do not see each other's jobs.
+    """
     async with a_stage(tmp_path_factory.mktemp("yard"), browser) as staged:
+        await hide_jobs_of_others(staged.yard.store)
         yield staged
 
 

@@ -53,9 +53,10 @@ _WORDS = dict.fromkeys((*_SNAPSHOTS, *map(event_word, EventName)))
 
 _JOB_ROW = ",".join(
     (
-        *("id", "version", "owner", "state", "state_reason", "outcome", "detail", "damaged", "url"),
-        *("created_at", "queued_at", "due_at", "due_in_s", "started_at", "ended_at", "retry_of"),
-        *("source", "origin", "waits_for", "spec.name", "spec.tags", "spec.priority"),
+        *("id", "version", "owner", "state", "allowed_actions", "state_reason", "outcome"),
+        *("detail", "damaged", "url", "created_at", "queued_at", "due_at", "due_in_s"),
+        *("started_at", "ended_at", "retry_of", "source", "origin", "waits_for"),
+        *("spec.name", "spec.tags", "spec.priority"),
         *("progress.done", "progress.discovered", "progress.failed", "progress.pages"),
         *("progress.bytes", "progress.elapsed_s", "progress.rate", "progress.eta"),
     )
@@ -63,7 +64,9 @@ _JOB_ROW = ",".join(
 """Fields of a job that a row of the list and the peek beside it show."""
 
 
-_RUNNING = "state=running&limit=50&fields=id,version,owner,state,url,progress,spec.name"
+_RUNNING = (
+    "state=running&limit=50&fields=id,version,owner,state,allowed_actions,url,progress,spec.name"
+)
 """Query for the running crawls of the overview, as its script sends it."""
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.about import browser_install
 from crawlyard.clock import Clock
+from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.access.user import Actor, Permit, Role
 from crawlyard.core.attention.attention import (
     LATE,
@@ -34,6 +35,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.workers.status import WorkerReport
 from crawlyard.errors import NotFound
+from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.services.workers.status import Watching
 from crawlyard.store.queries import JobQuery, ScheduleQuery
 from crawlyard.store.store import Store
@@ -105,7 +107,9 @@ class Overview:
     async def moment(
         self, actor: Actor, permits: Collection[Permit], *, own: bool = False
     ) -> Snapshot:
-        """Return the current load: of all users for an admin; with *own*, only of the actor.
+        """Return the current load by the jobs that the actor sees; with *own*, by their own.
+
+        The job that has waited longest is one of their own, for an admin one of all.
 
         The disk is included only if *permits* has `Permit.ADMIN`.
         """
@@ -122,8 +126,9 @@ class Overview:
         )
         if owner is None:
             return moment
-        query = JobQuery(owner=owner, states=frozenset({State.RUNNING}))
-        running = await self._store.jobs.find(query, _MOST_RUNNING)
+        query = JobQuery(owner=owner if own else None, states=frozenset({State.RUNNING}))
+        visible = await visible_query(self._store, actor, query, JobPart.STATE)
+        running = await self._store.jobs.find(visible, _MOST_RUNNING)
         rate = sum(progress_of_standing(standing).rate for standing in running)
         return replace(moment, slots_used=len(running), pages_per_s=rate)
 

@@ -66,6 +66,7 @@ export async function pace() {
   const { items } = runs ? await get(`${path}/hosts?limit=${MOST_SHOWN}`) : { items: [] };
   const list = $("ul", paces);
   paces.hidden = !items.length;
+  $("button", paces).hidden = !job.allowed_actions.includes("edit");
   while (list.children.length > items.length) list.lastChild.remove();
   items.forEach((host, n) => {
     const view = { ...host, delay: delay(host, job), held: holdReason(host) };

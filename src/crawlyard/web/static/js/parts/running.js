@@ -59,7 +59,7 @@ export function running(el, changed) {
   setInterval(() => el.matches(":hover, :focus-within") || sort(), SORT_MS);
   return load(async () => {
     // the page preloads this very address
-    const { items } = await get("/jobs?state=running&limit=50&fields=id,version,owner,state,url,progress,spec.name");
+    const { items } = await get("/jobs?state=running&limit=50&fields=id,version,owner,state,allowed_actions,url,progress,spec.name");
     jobsById.clear();
     items.forEach(take);
     sort();
@@ -78,6 +78,7 @@ function view(job) {
   return {
     ...job,
     way,
+    pauses: job.allowed_actions?.includes("pause"),
     percent: Math.floor(way * 100),
     about: [job.host, job.owner !== user.id && job.owner].filter(Boolean).join(" · "),
     why: job.remark || job.eta_unknown,
