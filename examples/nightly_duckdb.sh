@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Crawl documentation every night, and load the runs into DuckDB.
+# Crawl documentation every night, and load its current pages into DuckDB.
 #
 # Set CRAWLYARD_SERVER and CRAWLYARD_TOKEN. Run this once a day, after the crawl, with `pip install crawlyard duckdb`;
 # with the argument --now, the crawl starts at once.
@@ -17,18 +17,14 @@ if [[ "${1:-}" == --now ]]; then
   crawlyard jobs wait "$(crawlyard schedules run "$schedule" -q)" -q
 fi
 
-crawlyard jobs export --schedule "$schedule" --last 10 --out runs/ -q
+crawlyard jobs export --schedule "$schedule" --current --out "$schedule.parquet" -q
 
-python3 - "$database" << 'PYTHON'
+python3 - "$database" "$schedule.parquet" << 'PYTHON'
 import sys
 
 import duckdb
 
 database = duckdb.connect(sys.argv[1])
-database.execute("""
-    CREATE OR REPLACE TABLE pages AS
-    SELECT * FROM read_parquet('runs/*/*/*.parquet', hive_partitioning = true, union_by_name = true)
-    QUALIFY row_number() OVER (PARTITION BY schedule, url ORDER BY job DESC) = 1
-""")
+database.execute("CREATE OR REPLACE TABLE pages AS SELECT * FROM read_parquet(?)", [sys.argv[2]])
 print(database.sql("SELECT status, count(*) AS pages, sum(length(text)) AS characters FROM pages GROUP BY ALL"))
 PYTHON

@@ -505,6 +505,19 @@ class _Templates:
     def export(self, ref: str, *, format_: FileFormat = ..., version: int | None = None) -> str: ...
 
 class _Schedules:
+    def changes(
+        self, ref: str, *, limit: int = 20, cursor: str | None = None
+    ) -> Slice[RunChangesOut]: ...
+    def changes_feed(self, ref: str) -> str: ...
+    def export(
+        self,
+        ref: str,
+        *,
+        format_: Format | None = None,
+        changed: bool = False,
+        chunks: int | None = None,
+        gzip: bool = False,
+    ) -> Iterator[bytes]: ...
     def list(
         self,
         *,
@@ -580,10 +593,6 @@ class _Schedules:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[ExpandedTickOut]: ...
-    def changes(
-        self, ref: str, *, limit: int = 20, cursor: str | None = None
-    ) -> Slice[RunChangesOut]: ...
-    def changes_feed(self, ref: str) -> str: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
     def create(
         self,

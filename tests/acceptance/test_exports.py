@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from ast import literal_eval
 from pathlib import Path
 
 import duckdb
@@ -93,11 +94,39 @@ def test_runs_of_schedules_are_read_as_one_table(shell: Shell, site: str) -> Non
     output = run_script(shell, f"import duckdb; print(duckdb.sql({sql!r}).fetchall())")
     assert sum(output.count(f"('{name}', '") for name in names) == 20
     assert output.count(", 1, 2)") == 20, output  # no page has changed between the two runs
+    for line in blocks("howto/duckdb.md", "sh")[1].splitlines():
+        if line.startswith("mkdir"):
+            (shell.folder / "current").mkdir()
+        else:
+            shell.run(*shlex.split(line)[1:]).check_returncode()
     [script] = blocks("howto/duckdb.md", "python")
     lines = [line.rsplit(maxsplit=2) for line in run_script(shell, script).splitlines()]
     reachable = len(DemoSite(PAGES, faults=False).reachable())
-    assert [line[:2] for line in lines] == [[name, str(reachable)] for name in sorted(names)]
+    files = [f"current/{name}.parquet" for name in ("docs", "nightly")]
+    assert [line[:2] for line in lines] == [[file, str(reachable)] for file in files]
 
+    chunks = ("jobs", "export", "--schedule", "nightly", "--current", "--chunks", "50")
+    assert shell.run(*chunks, "--out", "chunks.parquet").returncode == 0
+    assert shell.run(*chunks, "--out", "chunks.csv").returncode == 0
+    sql = "SELECT count(*), count(DISTINCT url) FROM 'chunks.parquet'"
+    [(rows, urls)] = literal_eval(
+        run_script(shell, f"import duckdb; print(duckdb.sql({sql!r}).fetchall())")
+    )
+    assert (rows, urls) == (len(rows_of(shell, "chunks.csv")), reachable)
+    unchanged = shell.run("jobs", "export", "--schedule", "nightly", "--changed")
+    assert (unchanged.returncode, unchanged.stdout) == (0, ""), unchanged.stderr
+    union = ("jobs", "export", "--schedule", "nightly", "--last", "2", "--chunks", "50")
+    assert shell.run(*union, "--out", "union.csv").returncode == 0
+    assert rows_of(shell, "union.csv") == rows_of(shell, "chunks.csv") != []
+
+    for wrong_options, message in (
+        (("--current",), "--schedule: expected either a job or --schedule"),
+        (("--schedule", "a", "--schedule", "b", "--current"), "expected one --schedule, got 2"),
+        (("--schedule", "nightly", "--current", "--last", "2"), "--last: excludes --current"),
+        (("--schedule", "nightly", "--changed", "--only", "ok"), "--only: excludes --changed"),
+    ):
+        wrong = shell.run("jobs", "export", *wrong_options)
+        assert (wrong.returncode, message in wrong.stderr) == (2, True), wrong.stderr
     options = ("--schedule", "nightly", "--schedule", names[1], "--out", "x.jsonl")
     wrong = shell.run("jobs", "export", *options)
     assert (wrong.returncode, "expected a folder" in wrong.stderr) == (2, True)
@@ -105,6 +134,12 @@ def test_runs_of_schedules_are_read_as_one_table(shell: Shell, site: str) -> Non
     assert (missing.returncode, (shell.folder / "x").exists()) == (3, False), missing.stderr
     wrong = shell.run("jobs", "export", "--schedule", "nightly", "--out", "x/", "--format", "csv")
     assert (wrong.returncode, "expected parquet in a folder, got csv" in wrong.stderr) == (2, True)
+
+
+def rows_of(shell: Shell, file: str) -> list[tuple[str, ...]]:
+    """Return the ids and texts of the chunks in a CSV file, sorted."""
+    rows = csv.DictReader((shell.folder / file).read_text().splitlines(keepends=True))
+    return sorted((row["id"], row["text"]) for row in rows)
 
 
 def run_script(shell: Shell, script: str) -> str:

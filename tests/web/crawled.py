@@ -26,8 +26,13 @@ async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Check
     "good" is answered, "slow" and "gone" fail, "next" waits, two URLs are skipped.
     """
     job = await rig.job(by, **form)
+    return job["id"], await crawl(rig, job["id"])
+
+
+async def crawl(rig: Rig, job_id: str) -> Checkpoint:
+    """Crawl the same three pages for a pending job."""
     store = rig.yard.store
-    claim = await claimed(store, (await store.jobs.get(job["id"])).job)
+    claim = await claimed(store, (await store.jobs.get(job_id)).job)
     good, slow, missing, waiting = (a_target(p) for p in ("good", "slow", "gone", "next"))
     bodies = {
         Body.TEXT: HOSTILE.encode(),
@@ -51,13 +56,12 @@ async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Check
         Skipped(a_target("x", host="other.example"), "scope: other host"),
     ]
     batch = a_batch([good, slow, missing, replace(waiting, parent=good.fp)], outcomes, skipped)
-    return job["id"], await recorded(store, claim.lease, batch)
+    return await recorded(store, claim.lease, batch)
 
 
 async def in_state(rig: Rig, state: State, by: str = LOCAL.id, **form: Any) -> str:
     """Return the id of a job in *state* with failed URLs and one that waits."""
     job_id, answer = await crawled(rig, by, **form)
-    store, now = rig.yard.store, rig.clock.now()
     move = {
         State.PENDING: Move.REQUEUE,
         State.PAUSED: Move.PAUSE,
@@ -66,6 +70,12 @@ async def in_state(rig: Rig, state: State, by: str = LOCAL.id, **form: Any) -> s
         State.CANCELLED: Move.CANCEL,
     }.get(state)
     if move is not None:
-        job = (await store.jobs.get(job_id)).job
-        await store.leases.settle(answer.lease, *job.apply_move(move, now, actor="worker:w1"))
+        await settle(rig, job_id, answer, move)
     return job_id
+
+
+async def settle(rig: Rig, job_id: str, last: Checkpoint, move: Move) -> None:
+    """Make the move of a worker, with which it ends its run."""
+    job = (await rig.yard.store.jobs.get(job_id)).job
+    moved = job.apply_move(move, rig.clock.now(), actor="worker:w1")
+    await rig.yard.store.leases.settle(last.lease, *moved)

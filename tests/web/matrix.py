@@ -16,10 +16,11 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.changes import ChangeKind, RunChanges, StoredChange
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.operations.operation import OperationKind
 from crawlyard.core.workers.status import WorkerReport
 from tests.builders import LEASE, NOW
-from tests.web.crawled import crawled
+from tests.web.crawled import crawl, crawled, settle
 from tests.web.rig import URL, Rig
 
 
@@ -247,6 +248,13 @@ async def _schedule(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"ref": (await _posted(rig, "schedules", body))["id"]}
 
 
+async def _crawled_schedule(rig: Rig, public: bool) -> Mapping[str, str]:
+    schedule = await _schedule(rig, public)
+    job_id = (await _posted(rig, f"schedules/{schedule['ref']}/run", {}))["id"]
+    await settle(rig, job_id, await crawl(rig, job_id), Move.COMPLETE)
+    return schedule
+
+
 async def _paused_schedule(rig: Rig, public: bool) -> Mapping[str, str]:
     schedule = await _schedule(rig, public)
     await _posted(rig, f"schedules/{schedule['ref']}/pause", {})
@@ -375,6 +383,7 @@ MAKERS: Mapping[str, Maker] = {
     "template": _template,
     "schedule": _schedule,
     "paused schedule": _paused_schedule,
+    "crawled schedule": _crawled_schedule,
     "webhook": _webhook,
     "delivery": _delivery,
     "channel": _channel,

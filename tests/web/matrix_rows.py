@@ -157,6 +157,7 @@ ROWS: tuple[RouteStatuses, ...] = (
     _row("GET /schedules/{ref}/runs", looks(), "schedule"),
     _row("GET /schedules/{ref}/changes", looks(), "schedule"),
     _row("GET /schedules/{ref}/changes.atom", looks(), "schedule"),
+    _row("GET /schedules/{ref}/export", looks(), "crawled schedule"),
     _row("GET /schedules/{ref}/next", looks(), "schedule"),
     # --- webhooks
     _row("GET /webhooks", signed_in(), "webhook"),

@@ -14,7 +14,7 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 from crawlyard.core.access.user import LOCAL
 from crawlyard.export.base import Format
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.results.exporting import export_pages
+from crawlyard.services.results.exporting import export_pages, pages_of
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables.jobs import pages
 from tests.conformance.steps import database_of
@@ -56,7 +56,7 @@ async def test_filters_hold_for_every_format_and_warc_is_cut_into_records(rig: R
     ]
 
     job = (await find_job(rig.yard.store, LOCAL, job_id)).job
-    stream = export_pages(rig.yard.store, job, PageQuery(), Format.WARC)
+    stream = export_pages(pages_of(rig.yard.store, job, PageQuery()), Format.WARC)
     portions = [portion async for portion in stream]
     assert len(portions) == 2  # metadata of the file, and the response
 

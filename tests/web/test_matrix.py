@@ -262,6 +262,7 @@ SEEN = {
     "GET /schedules/{ref}",
     "GET /schedules/{ref}/changes",
     "GET /schedules/{ref}/changes.atom",
+    "GET /schedules/{ref}/export",
     "GET /schedules/{ref}/next",
     "GET /schedules/{ref}/runs",
 }

@@ -39,6 +39,14 @@ COLUMNS = {
 }
 """The columns of every export; one `extracted.NAME` per extraction, text and html may follow."""
 
+CHUNK_COLUMNS = {
+    **dict.fromkeys(("id", "url", "title", "lang"), pa.string()),
+    "headings": _STRING_LIST,
+    "words": pa.int32(),
+    "text": pa.string(),
+    "fetched_at": _TYPES[datetime],
+}
+
 LINK_COLUMNS = dict.fromkeys(FoundLink.__struct_fields__, pa.string())
 
 

@@ -1,6 +1,7 @@
 """Exports of links and of chunks of text."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from enum import StrEnum, auto
 
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.errors import Invalid
@@ -37,39 +38,39 @@ class CsvTable:
         )
 
 
-def link_writer(form: Format) -> Writer:
-    """Return the writer of links in a text format."""
-    return _writer(form, LINK_FIELDS)
+class Table(StrEnum):
+    """What is exported in place of pages."""
+
+    LINKS = auto()
+    CHUNKS = auto()
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The fields of its records."""
+        return LINK_FIELDS if self is Table.LINKS else CHUNK_FIELDS
 
 
-def chunk_writer(form: Format) -> Writer:
-    """Return the writer of chunks in a format.
-
-    Raises:
-        Invalid: the format is not a text format.
-    """
-    if not form.is_text:
-        raise Invalid("format", f"expected jsonl or csv of chunks, got {form}")
-    return _writer(form, CHUNK_FIELDS)
-
-
-def _writer(form: Format, columns: Sequence[str]) -> Writer:
-    return CsvTable(columns) if form is Format.CSV else JsonLines()
-
-
-def check_links(form: Format) -> None:
-    """Check that links can be written in a format.
+def check_table(table: Table, form: Format) -> None:
+    """Check that a table can be written in a format.
 
     Raises:
-        Invalid: they cannot, or the format needs an extra that is not installed.
+        Invalid: it cannot, or the format needs an extra that is not installed.
     """
     if form in {Format.WARC, Format.MARKDOWN}:
-        raise Invalid("format", f"expected jsonl, csv or parquet of links, got {form}")
+        raise Invalid("format", f"expected jsonl, csv or parquet of {table}, got {form}")
     check_installed(form)
 
 
-def link_chunks(links: AsyncGenerator[Record], form: Format) -> AsyncIterator[bytes]:
-    """Yield *links* as they arrive, in a format that `check_links` allows; then close them."""
+def table_writer(table: Table, form: Format) -> Writer:
+    """Return the writer of a table in a text format."""
+    return CsvTable(table.columns) if form is Format.CSV else JsonLines()
+
+
+def table_chunks(
+    table: Table, records: AsyncGenerator[Record], form: Format
+) -> AsyncIterator[bytes]:
+    """Yield *records* as they arrive, in a format that `check_table` allows; then close them."""
     if form is Format.PARQUET:
-        return parquet.chunks(links, parquet.Parquet(columns=parquet.LINK_COLUMNS))
-    return base.chunks(links, link_writer(form))
+        columns = parquet.LINK_COLUMNS if table is Table.LINKS else parquet.CHUNK_COLUMNS
+        return parquet.chunks(records, parquet.Parquet(columns=columns))
+    return base.chunks(records, table_writer(table, form))

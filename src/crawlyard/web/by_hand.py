@@ -150,6 +150,16 @@ async def export(request: Request, endpoint: Endpoint, results: Results) -> Resp
     return file_response(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
 
 
+async def export_schedule(request: Request, endpoint: Endpoint, schedules: Schedules) -> Response:
+    """Answer with the current pages of a schedule as a file."""
+    args, form = await _export(request, endpoint)
+    schedule = await schedules.get(args["ref"])
+    chunks = await schedules.export(**args, format_=form)
+    gzip = args.get("gzip", False)
+    kind = _GZIP if gzip else MEDIA_TYPES[form]
+    return file_response(chunks, kind, file_name(schedule.name, schedule.id, form, gzip=gzip))
+
+
 async def _job(request: Request, job_id: str, part: JobPart) -> Job:
     site = site_of(request)
     actor = (await authenticate(request, site)).actor
@@ -334,7 +344,9 @@ _STREAMS: Mapping[str, ByHand] = {
 }
 
 FILES = {
-    "results_export": files_of(*Format) | {_GZIP: {"schema": _BYTES}},
+    **dict.fromkeys(
+        ("results_export", "schedules_export"), files_of(*Format) | {_GZIP: {"schema": _BYTES}}
+    ),
     "audit_export": files_of(*_TEXT_FORMATS),
     "results_find_all": files_of(*_ALL_JOBS_FORMATS),
     "results_screenshot": {kind: {"schema": _BYTES} for kind in (*_PICTURES, _BINARY)},
@@ -353,6 +365,7 @@ BY_HAND: Mapping[str, ByHand] = {
     "results_check": check,
     "results_findings": findings,
     "results_export": export,
+    "schedules_export": export_schedule,
     "templates_export": template_file,
     "monitoring_metrics": metrics,
     "results_changes_feed": changes_feed,

@@ -19,7 +19,7 @@ from crawlyard.core.words import ERRORS, STATES, format_phrase
 from crawlyard.errors import Forbidden, NotFound, Unauthenticated
 from crawlyard.export.base import Format, file_name
 from crawlyard.services.access.shares import SharedJob, find_shared
-from crawlyard.services.results.exporting import export_pages
+from crawlyard.services.results.exporting import export_pages, pages_of
 from crawlyard.store.queries import ChangeQuery, PageQuery
 from crawlyard.web.auth import address_of, count_request, site_of
 from crawlyard.web.by_hand import MEDIA_TYPES, file_response
@@ -72,7 +72,7 @@ async def _download(request: Request) -> Response:
         raise NotFound("this link has no such file")
     count_request(request, site_of(request), shared.caller.credential.id, Bucket.EXPORT)
     job, store = shared.job, site_of(request).yard.store
-    chunks = export_pages(store, job, PageQuery(), form, html=False)
+    chunks = export_pages(pages_of(store, job, PageQuery()), form, html=False)
     response = file_response(chunks, MEDIA_TYPES[form], file_name(job.spec.name, job.id, form))
     response.headers.update(_PRIVATE)
     return response

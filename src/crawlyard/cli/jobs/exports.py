@@ -4,8 +4,17 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import ExitStack, aclosing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
@@ -16,7 +25,8 @@ from crawlyard.cli import stdout
 from crawlyard.cli.session import Session
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.errors import Invalid
+from crawlyard.core.schedules.answers import ScheduleOut
+from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import (
     GZIP,
     SUFFIXES,
@@ -30,7 +40,7 @@ from crawlyard.export.base import (
 )
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, NO_TEXT, Plan, check_installed
-from crawlyard.export.tables import check_links, chunk_writer, link_writer
+from crawlyard.export.tables import Table, check_table, table_writer
 
 STDOUT = "-"
 _GZIP = 16  # added to the window bits, it makes zlib read gzip
@@ -130,9 +140,14 @@ class Export(Struct, frozen=True, kw_only=True):
 
 
 async def save_runs(
-    session: Session, runs: Sequence[JobOut], export: Export, *, failed: bool | None = None
+    session: Session,
+    runs: Sequence[JobOut],
+    export: Export,
+    *,
+    failed: bool | None = None,
+    chunks: int | None = None,
 ) -> Written:
-    """Write the page records of *runs*, newest first, to *export*: each URL once.
+    """Write the page records of *runs*, newest first, or their chunks: each URL once.
 
     The columns are those of the newest run.
 
@@ -142,18 +157,42 @@ async def save_runs(
     plan = _plan(runs[0], export)
 
     async def union() -> AsyncIterator[Record]:
-        keys: set[object] = set()
+        urls_of_newer_runs: set[object] = set()
         for job in runs:
+            urls: set[object] = set()
             portions = await session.surface.results.export(
-                job.id, format_=Format.JSONL, failed=failed
+                job.id, format_=Format.JSONL, failed=failed, chunks=chunks
             )
             async for record in _records(portions, plan):
-                if record["url"] not in keys:
-                    keys.add(record["url"])
+                if record["url"] not in urls_of_newer_runs:
+                    urls.add(record["url"])
                     yield record
+            urls_of_newer_runs |= urls
 
     with _open_sink(export.where, compressed=export.is_gzip) as sink:
-        return await write(union(), plan.writer(), sink)
+        return await write(union(), _writer(plan, export, chunks=chunks), sink)
+
+
+async def save_current(
+    session: Session,
+    schedule: ScheduleOut,
+    export: Export,
+    *,
+    changed: bool,
+    chunks: int | None = None,
+) -> Written:
+    """Write the current pages of *schedule*, or their chunks; with *changed*, only those.
+
+    Raises:
+        NotFound: it has no completed run yet.
+        Invalid, OSError, BrokenPipeError: as for `save`.
+    """
+    completed = await session.surface.jobs.list(schedule=schedule.id, state="completed", limit=1)
+    if not completed.items:
+        raise NotFound(f"schedule {schedule.name} has no completed run yet")
+    plan = _plan(await session.surface.jobs.get(completed.items[0].id), export)
+    fetch = partial(session.surface.schedules.export, schedule.id, changed=changed, chunks=chunks)
+    return await _save(fetch, plan, _writer(plan, export, chunks=chunks), export)
 
 
 async def save_each(
@@ -162,11 +201,12 @@ async def save_each(
     folder: Path,
     *,
     failed: bool | None = None,
+    chunks: int | None = None,
 ) -> Written:
     """Write the page records of *runs* of schedules, by name, each as a Parquet file in *folder*.
 
-    It is ``schedule=NAME/job=ID/pages.parquet``. Such folders are read as one table with the
-    columns ``schedule`` and ``job``. An existing file is replaced.
+    It is ``schedule=NAME/job=ID/pages.parquet``, or ``chunks.parquet``. Such folders are read as
+    one table with the columns ``schedule`` and ``job``. An existing file is replaced.
 
     Raises:
         Invalid, OSError: as for `save`.
@@ -176,10 +216,12 @@ async def save_each(
         # readers of such folders decode percent-encoding
         of = folder / f"schedule={quote(name, safe=' ')}"
         for job in some:
-            path = of / f"job={job.id}" / f"pages{Format.PARQUET.suffix}"
+            stem = "pages" if chunks is None else "chunks"
+            path = of / f"job={job.id}" / f"{stem}{Format.PARQUET.suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             export = Export(where=str(path), format=Format.PARQUET)
-            total += (await save(session, job, export, failed=failed)).bytes
+            written = await save(session, job, export, failed=failed, chunks=chunks)
+            total += written.bytes
     return Written(records=None, bytes=total)
 
 
@@ -203,16 +245,19 @@ async def save(
         BrokenPipeError: the reader of stdout has closed it.
     """
     plan = _plan(job, export)
-    writer: Writer = plan.writer()
-    if links:
-        check_links(export.format)
-        writer = link_writer(export.format)
-    elif chunks is not None:
-        writer = chunk_writer(export.format)
-    form = export.format if not export.format.is_text else Format.JSONL
-    portions = await session.surface.results.export(
-        job.id, format_=form, chunks=chunks, links=links, failed=failed
+    fetch = partial(
+        session.surface.results.export, job.id, chunks=chunks, links=links, failed=failed
     )
+    return await _save(fetch, plan, _writer(plan, export, chunks=chunks, links=links), export)
+
+
+async def _save(
+    fetch: Callable[..., Awaitable[AsyncIterator[bytes]]],
+    plan: Plan,
+    writer: Writer,
+    export: Export,
+) -> Written:
+    portions = await fetch(format_=Format.JSONL if export.format.is_text else export.format)
     if not export.format.is_text:
         pieces = decompress(portions) if export.is_plain_warc else portions
         return await save_pieces(pieces, export.where)
@@ -220,6 +265,18 @@ async def save(
         if export.format is Format.JSONL:
             return await _copy(portions, sink, lines=True)
         return await write(_records(portions, plan), writer, sink)
+
+
+def _writer(
+    plan: Plan, export: Export, *, chunks: int | None = None, links: bool = False
+) -> Writer:
+    """Return the writer of pages, or of what is exported in place of them."""
+    if not links and chunks is None:
+        return plan.writer()
+    table = Table.LINKS if links else Table.CHUNKS
+    if export.format is not Format.PARQUET:  # it may be installed on the server alone
+        check_table(table, export.format)
+    return table_writer(table, export.format)
 
 
 def _plan(job: JobOut, export: Export) -> Plan:

@@ -41,7 +41,7 @@ with lazily():
     from crawlyard.cli.jobs import exports, result_views
     from crawlyard.cli.templates import views as template_views
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from crawlyard.cli.session import Session
     from crawlyard.core.jobs.answers import JobOut
@@ -77,6 +77,12 @@ Schedules = Annotated[
 Last = Annotated[
     int | None,
     option(values.run_count, "--last", "N", "Number of newest runs of each schedule; default 1."),
+]
+Current = Annotated[
+    bool, flag("--current", text="Export the state after the last good run of a schedule.")
+]
+Changed = Annotated[
+    bool, flag("--changed", text="Export the pages that its last good run has new or changed.")
 ]
 Follow = Annotated[bool, flag("--follow", "-f", text="Continue until the job has ended.")]
 AtLeast = Annotated[
@@ -193,9 +199,11 @@ async def export(
     links: Links = False,
     schedule: Schedules = None,
     last: Last = None,
+    current: Current = False,
+    changed: Changed = False,
     chunks: Chunks = None,
 ) -> None:
-    """Export the pages or links of a job, even while it runs, or of the last runs of schedules.
+    """Export the pages or links of a job, even while it runs, or those of schedules.
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
@@ -206,6 +214,8 @@ async def export(
     crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
     crawlyard jobs export --schedule nightly --schedule weekly --last 7 --out runs/
     crawlyard jobs export last --chunks 800 --out chunks.jsonl
+    crawlyard jobs export --schedule nightly --current --out site.parquet
+    crawlyard jobs export --schedule nightly --changed --chunks 800
 
     For several runs, each URL is written once, from its newest run; in a folder, each run is
     a separate Parquet file: schedule=NAME/job=ID/pages.parquet.
@@ -214,15 +224,19 @@ async def export(
         raise Invalid("--schedule", "expected either a job or --schedule")
     if last is not None and not schedule:
         raise Invalid("--last", "requires --schedule")
-    if chunks is not None and schedule:
-        raise Invalid("--chunks", "excludes --schedule")
-    if links and chunks is not None:
-        raise Invalid("--chunks", "excludes --links")
-    if links and schedule:
-        raise Invalid("--links", "excludes --schedule")
+    if links:
+        _check_excluded("--links", {"--chunks": chunks, "--schedule": schedule})
     failed = None if only is None else only is Only.FAILED
-    if schedule:
-        written = await _export_runs(session, schedule, last or 1, (out, format), failed=failed)
+    if current or changed:
+        state = "--changed" if changed else "--current"
+        _check_excluded(state, {"--last": last, "--only": only})
+        written = await _export_current(
+            session, state, schedule or [], exports.Export.of(out, format), chunks=chunks
+        )
+    elif schedule:
+        written = await _export_runs(
+            session, schedule, last or 1, (out, format), failed=failed, chunks=chunks
+        )
     else:
         where = exports.Export.of(out, format)
         exported = await session.surface.jobs.get(await job_id_of(session, job or ""))
@@ -231,9 +245,31 @@ async def export(
         )
     target = "stdout" if out == exports.STDOUT else out
     size = words.amount(written.bytes)
-    noun = "link" if links else "record"
+    noun = "link" if links else "chunk" if chunks is not None else "record"
     count = "" if written.records is None else f"{count_noun(written.records, noun)}, "
     session.tell(f"{count}{size}, written to {target}")
+
+
+def _check_excluded(option_name: str, excluded: "Mapping[str, object]") -> None:
+    for other, value in excluded.items():
+        if value is not None:
+            raise Invalid(other, f"excludes {option_name}")
+
+
+async def _export_current(
+    session: "Session",
+    state: str,
+    schedules: list[str],
+    where: "exports.Export",
+    *,
+    chunks: int | None,
+) -> "Written":
+    """Export the current or the changed pages of a schedule; *state* is the option for it."""
+    if len(schedules) != 1:
+        raise Invalid(state, f"expected one --schedule, got {len(schedules)}")
+    schedule = await session.surface.schedules.get(schedules[0])
+    changed = state == "--changed"
+    return await exports.save_current(session, schedule, where, changed=changed, chunks=chunks)
 
 
 async def _export_runs(
@@ -243,6 +279,7 @@ async def _export_runs(
     to: tuple[str, Format | None],
     *,
     failed: bool | None,
+    chunks: int | None,
 ) -> "Written":
     """Export the last runs of a schedule *to* one file, or each run to its own in a folder."""
     out, form = to
@@ -265,9 +302,9 @@ async def _export_runs(
     for name, some in runs.items():
         session.tell(f"{count_noun(len(some), 'run')} of {name}")
     if where is None:
-        return await exports.save_each(session, runs, Path(out), failed=failed)
+        return await exports.save_each(session, runs, Path(out), failed=failed, chunks=chunks)
     [some] = runs.values()
-    return await exports.save_runs(session, some, where, failed=failed)
+    return await exports.save_runs(session, some, where, failed=failed, chunks=chunks)
 
 
 @app.command()

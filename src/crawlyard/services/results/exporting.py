@@ -1,11 +1,14 @@
 """Export of a job's pages as one file of any format, streamed."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from msgspec.structs import asdict, replace
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from crawlyard.core.answer import as_dict, json_value
 from crawlyard.core.crawl.link import FoundLink
@@ -23,7 +26,7 @@ from crawlyard.export import base, markdown, tables
 from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
-from crawlyard.services.results.records import link_records, page_records
+from crawlyard.services.results.records import PageRecord, link_records, page_records
 from crawlyard.services.results.terms import check_links_kept
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
@@ -36,34 +39,52 @@ with lazily():
 _MARKDOWN = (TextMode.MARKDOWN, TextMode.PAGE_MARKDOWN)
 
 
+PageReader: TypeAlias = Callable[[Collection[Body]], AsyncGenerator[PageRecord]]
+"""Yields pages, each with its stored bodies of these kinds."""
+
+
+class Source(Struct, frozen=True):
+    """Pages to export, read for *job*: its settings say what is stored of them."""
+
+    job: Job
+    read: PageReader
+
+
+def pages_of(store: Store, job: Job, query: PageQuery) -> Source:
+    """Return the pages of *job* that match *query*."""
+    return Source(job, partial(page_records, store, job.id, query))
+
+
 def stream(
-    store: Store,
-    job: Job,
-    query: PageQuery,
+    source: Source,
     form: Format,
     *,
     chunks: int | None = None,
-    links: bool = False,
     gzip: bool = False,
     html: bool = True,
 ) -> AsyncIterator[bytes]:
-    """Return the pages of *job* that match *query*, or their links or chunks, as one file.
+    """Return pages, or their chunks, as one file.
 
     Without *html*, stored HTML and response headers are left out.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
     """
-    if links and chunks is not None:
-        raise Invalid("chunks", "expected chunks or links, not both")
+    if chunks is not None:
+        output = export_chunks(source, form, chunks)
+    else:
+        output = export_pages(source, form, html=html)
+    return compressed(output, form, gzip=gzip)
+
+
+def compressed(output: AsyncIterator[bytes], form: Format, *, gzip: bool) -> AsyncIterator[bytes]:
+    """Return the file *output*, with *gzip* compressed.
+
+    Raises:
+        Invalid: the format is compressed already.
+    """
     if gzip and not form.is_text:
         raise Invalid("gzip", f"expected format jsonl or csv: {form} is compressed already")
-    if chunks is not None:
-        output = in_chunks(store, job, query, form, chunks)
-    elif links:
-        output = export_links(store, job, query, form)
-    else:
-        output = export_pages(store, job, query, form, html=html)
     return base.gzip_chunks(output) if gzip else output
 
 
@@ -73,9 +94,10 @@ def export_links(store: Store, job: Job, query: PageQuery, form: Format) -> Asyn
     Raises:
         Invalid: it cannot be written, or the job keeps no links; nothing was read.
     """
-    tables.check_links(form)
+    table = tables.Table.LINKS
+    tables.check_table(table, form)
     check_links_kept(job.spec)
-    return tables.link_chunks(_links(store, job.id, query), form)
+    return tables.table_chunks(table, _links(store, job.id, query), form)
 
 
 async def _links(store: Store, job_id: str, query: PageQuery) -> AsyncGenerator[Record]:
@@ -84,45 +106,39 @@ async def _links(store: Store, job_id: str, query: PageQuery) -> AsyncGenerator[
             yield as_dict(link)
 
 
-def export_pages(
-    store: Store, job: Job, query: PageQuery, form: Format, *, html: bool = True
-) -> AsyncIterator[bytes]:
-    """Return the pages of *job* that match *query*, in pieces that end anywhere.
+def export_pages(source: Source, form: Format, *, html: bool = True) -> AsyncIterator[bytes]:
+    """Return the pages of *source*, in pieces that end anywhere.
 
     Without *html*, stored HTML and response headers are left out where records would have them.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
     """
-    spec = job.spec
+    job, spec = source.job, source.job.spec
     names = tuple(name for name, _ in spec.extract)
     plan = Plan(format=form, text=spec.text, html=html and spec.keep_html, extracted=names)
     plan.check()
     if form is Format.WARC:
         name = file_name(spec.name, job.id, form)
         writer = warc.Warc(spec.name or job.id, name, robots=not spec.ignore_robots)
-        return warc.chunks(_captures(store, job.id, query), writer)
+        return warc.chunks(_captures(source), writer)
     if form is Format.MARKDOWN:
-        return markdown.chunks(_documents(store, job.id, query))
-    return plan.chunks(records(store, job.id, query, plan))
+        return markdown.chunks(_documents(source.read))
+    return plan.chunks(_records(source.read, plan))
 
 
-def in_chunks(
-    store: Store, job: Job, query: PageQuery, form: Format, most: int
-) -> AsyncIterator[bytes]:
-    """Return the text of pages in chunks of at most *most* words, as JSON Lines or CSV.
-
-    Pages with an error are left out, unless *query* selects them.
+def export_chunks(source: Source, form: Format, most: int) -> AsyncIterator[bytes]:
+    """Return the text of pages in chunks of at most *most* words.
 
     Raises:
-        Invalid: the job keeps no text, or the format is none of the two; nothing was read.
+        Invalid: the job keeps no text, or it cannot be written; nothing was read.
     """
-    if job.spec.text is TextMode.NONE:
+    mode = source.job.spec.text
+    if mode is TextMode.NONE:
         raise Invalid("chunks", "expected a job that keeps text (text=markdown)")
-    writer = tables.chunk_writer(form)
-    if query.failed is None:
-        query = replace(query, failed=False)
-    return base.chunks(chunk_records(store, job, query, most), writer)
+    table = tables.Table.CHUNKS
+    tables.check_table(table, form)
+    return tables.table_chunks(table, _chunk_records(source.read, mode, most), form)
 
 
 def _is_markdown(page: Page, mode: TextMode) -> bool:
@@ -132,15 +148,12 @@ def _is_markdown(page: Page, mode: TextMode) -> bool:
     return mode in _MARKDOWN and page.content_rule != content.PDF
 
 
-async def chunk_records(
-    store: Store, job: Job, query: PageQuery, most: int
-) -> AsyncGenerator[Record]:
-    """Yield the chunks of the pages that match *query*, with the fields of `export.tables`."""
-    async with aclosing(page_records(store, job.id, query, [Body.TEXT])) as pages:
+async def _chunk_records(read: PageReader, mode: TextMode, most: int) -> AsyncGenerator[Record]:
+    async with aclosing(read([Body.TEXT])) as pages:
         async for stored, bodies in pages:
             page = stored.page
             text = bodies.get(Body.TEXT, b"").decode(errors="replace")
-            is_markdown = _is_markdown(page, job.spec.text)
+            is_markdown = _is_markdown(page, mode)
             for chunk in chunks(page.url, text, most, markdown=is_markdown):
                 yield asdict(chunk) | {
                     "url": page.url,
@@ -150,21 +163,16 @@ async def chunk_records(
                 }
 
 
-async def records(
-    store: Store, job_id: str, query: PageQuery, plan: Plan
-) -> AsyncGenerator[Record]:
-    """Yield the pages of a job that match *query*, as *plan* writes them."""
+async def _records(read: PageReader, plan: Plan) -> AsyncGenerator[Record]:
     left_out = plan.left_out
-    async with aclosing(page_records(store, job_id, query, plan.bodies)) as pages:
+    async with aclosing(read(plan.bodies)) as pages:
         async for stored, bodies in pages:
             contents = readable(bodies) if bodies else {}
             yield record_of(stored.page, contents, left_out)
 
 
-async def _documents(
-    store: Store, job_id: str, query: PageQuery
-) -> AsyncGenerator[markdown.Document]:
-    async with aclosing(page_records(store, job_id, query, [Body.TEXT])) as pages:
+async def _documents(read: PageReader) -> AsyncGenerator[markdown.Document]:
+    async with aclosing(read([Body.TEXT])) as pages:
         async for stored, bodies in pages:
             page = stored.page
             if text := bodies.get(Body.TEXT):
@@ -173,9 +181,8 @@ async def _documents(
                 )
 
 
-async def _captures(store: Store, job_id: str, query: PageQuery) -> "AsyncGenerator[warc.Capture]":
-    kinds = [Body.HTML, Body.HEADERS]
-    async with aclosing(page_records(store, job_id, query, kinds)) as pages:
+async def _captures(source: Source) -> "AsyncGenerator[warc.Capture]":
+    async with aclosing(source.read([Body.HTML, Body.HEADERS])) as pages:
         async for stored, bodies in pages:
             page = stored.page
             if Body.HTML not in bodies or page.status is None:
@@ -183,7 +190,7 @@ async def _captures(store: Store, job_id: str, query: PageQuery) -> "AsyncGenera
             headers = bodies.get(Body.HEADERS)
             sent_at = page.unchanged_since or page.fetched_at
             yield warc.Capture(
-                key=f"crawlyard:{job_id}/{stored.id}",
+                key=f"crawlyard:{source.job.id}/{stored.id}",
                 url=page.final_url,
                 at=sent_at,
                 status=page.status,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -23,6 +24,9 @@ from crawlyard.errors import NotFound
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 
+PageRecord: TypeAlias = tuple[StoredPage, Mapping[Body, bytes]]
+"""A page with some of its stored bodies."""
+
 MOST_STEPS = 20
 """Steps of a path to a page."""
 
@@ -33,7 +37,7 @@ _REFERRERS = 5
 
 async def page_records(
     store: Store, job_id: str, query: PageQuery, kinds: Collection[Body] = ()
-) -> AsyncGenerator[tuple[StoredPage, Mapping[Body, bytes]]]:
+) -> AsyncGenerator[PageRecord]:
     """Yield the pages of a job in fetch order, each with its stored bodies of *kinds*."""
     while records := await some_records(store, job_id, query, _CHUNK, kinds):
         for record in records:
@@ -43,9 +47,15 @@ async def page_records(
 
 async def some_records(
     store: Store, job_id: str, query: PageQuery, limit: int, kinds: Collection[Body] = ()
-) -> list[tuple[StoredPage, Mapping[Body, bytes]]]:
+) -> list[PageRecord]:
     """Return at most *limit* pages of a job as `page_records` yields them."""
-    pages = await store.pages.pages(job_id, query, limit)
+    return await with_bodies(store, await store.pages.pages(job_id, query, limit), kinds)
+
+
+async def with_bodies(
+    store: Store, pages: Sequence[StoredPage], kinds: Collection[Body]
+) -> list[PageRecord]:
+    """Return *pages* with their stored bodies of *kinds*."""
     ids = [page.id for page in pages]
     bodies = await store.pages.bodies(ids, kinds) if kinds and ids else {}
     return [
@@ -56,7 +66,7 @@ async def some_records(
 
 async def page_record(
     store: Store, job_id: str, page_id: int, kinds: Collection[Body]
-) -> tuple[StoredPage, Mapping[Body, bytes]]:
+) -> PageRecord:
     """Return one page of a job, with its stored bodies of these *kinds*.
 
     Raises:

@@ -32,6 +32,7 @@ from crawlyard.lazy import lazily
 from crawlyard.services.jobs.terms import kind_of, words_of
 from crawlyard.services.noun import Noun
 from crawlyard.services.results.terms import (
+    ChunkSize,
     PageId,
     SearchTerms,
     URLArgument,
@@ -49,7 +50,6 @@ with lazily():
 
 RESULTS = Permit.RESULTS_READ
 
-ChunkSize = Annotated[int, Meta(ge=50, le=100_000)]
 IgnoredText = Annotated[
     str,
     Meta(
@@ -249,7 +249,7 @@ class Results(Noun):
             ChunkSize | None,
             Meta(
                 description="Records of at most so many words of text below one heading, in "
-                "place of pages: JSON Lines or CSV."
+                "place of pages; no WARC, no ZIP. Pages with an error have none."
             ),
         ] = None,
         links: Annotated[
@@ -265,13 +265,18 @@ class Results(Noun):
         the text of each page as a file.
         """
         job = await self._job(job_id)
+        store, query, form = self._services.store, search_query(terms), format_ or Format.JSONL
+        if links:
+            if chunks is not None:
+                raise Invalid("chunks", "expected chunks or links, not both")
+            output = exporting.export_links(store, job, query, form)
+            return exporting.compressed(output, form, gzip=gzip)
+        if chunks is not None and query.failed is None:
+            query = replace(query, failed=False)
         return exporting.stream(
-            self._services.store,
-            job,
-            search_query(terms),
-            format_ or Format.JSONL,
+            exporting.pages_of(store, job, query),
+            form,
             chunks=chunks,
-            links=links,
             gzip=gzip,
             html=sees_responses(self._actor, job),
         )

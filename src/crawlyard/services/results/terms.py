@@ -19,6 +19,7 @@ with lazily():
 
 _DEEPEST = 1_000_000
 
+ChunkSize = Annotated[int, Meta(ge=50, le=100_000)]
 PageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 URLArgument = Annotated[
     str,

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import json_value
-from crawlyard.core.crawl.change_answers import RunChangesOut
 from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -49,12 +48,11 @@ from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Misfire
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Version
-from crawlyard.export import atom
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.jobs.parameters import Reason
-from crawlyard.services.noun import Noun, parse_expand
+from crawlyard.services.noun import parse_expand
 from crawlyard.services.schedules.answers import schedule_answer, schedule_answers, tick_ties
 from crawlyard.services.schedules.backfill import (
     backfill,
@@ -62,15 +60,14 @@ from crawlyard.services.schedules.backfill import (
     check_range,
     plan_backfill,
 )
-from crawlyard.services.schedules.change_feed import visible_changes
 from crawlyard.services.schedules.changes import Edit, check_params, first_planned
 from crawlyard.services.schedules.lookup import (
     changeable_schedule,
-    find_schedule,
     is_due,
     next_instants,
     visible_schedules,
 )
+from crawlyard.services.schedules.results import ScheduleResults
 from crawlyard.services.schedules.terms import (
     PARTS,
     Jitter,
@@ -85,7 +82,7 @@ from crawlyard.services.schedules.terms import (
 from crawlyard.services.schedules.ticker import TRIES, keeps_changing
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.templates.templates import Content
-from crawlyard.store.queries import ChangeQuery, ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 
 T = TypeVar("T")
 
@@ -94,7 +91,6 @@ READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
 MOST_NEXT = 100
 """Runs in one response."""
 
-_MOST_ENTRIES = 100  # of a feed
 _PROMPT = timedelta(seconds=10)  # twice the longest time a scheduler takes to see a change
 
 _SECONDS: Mapping[str, str] = {"grace": "grace_s", "jitter": "jitter_s"}
@@ -109,7 +105,7 @@ _RANGE = {"since": "from", "until": "to"}
 _NOTHING: Mapping[str, Any] = {}
 
 
-class Schedules(Noun):
+class Schedules(ScheduleResults):
     """Creates, finds, changes and runs schedules for one user.
 
     A *ref* is an id, a name of one's own, or OWNER/NAME. A schedule that they may not see raises
@@ -509,31 +505,6 @@ class Schedules(Noun):
             lambda tick: tick.due_at.isoformat(),
         )
 
-    @endpoint("GET /schedules/{ref}/changes", READ)
-    async def changes(
-        self, ref: Ref, *, limit: Limit = 20, cursor: Cursor = None
-    ) -> Slice[RunChangesOut]:
-        """List the runs of a schedule, newest first, with the number of changed pages of each.
-
-        An ended run is compared once, with the last completed run before it. `GET /changes` has the
-        pages.
-        """
-        schedule = await self._find(ref)
-        runs = await self._services.changes.runs(self._actor, schedule.id, limit + 1, cursor)
-        return make_slice(runs, limit, lambda run: RunChangesOut.of(*run), lambda run: run[0].id)
-
-    @endpoint("GET /schedules/{ref}/changes.atom", Permit.RESULTS_READ, "file", group="results")
-    async def changes_feed(self, ref: Ref) -> str:
-        """Return the newest 100 changed pages of a schedule as an Atom feed."""
-        schedule = await self._find(ref)
-        store = self._services.store.changes
-        query = visible_changes(
-            self._actor, ChangeQuery(schedule_id=schedule.id, newest_first=True)
-        )
-        changes = await store.changes(query, _MOST_ENTRIES)
-        runs = await store.runs({change.job_id for change in changes})
-        return atom.feed(schedule, changes, runs, self._services.settings.public_url)
-
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:
         """List the next instants at which a schedule is due, even if it is paused."""
@@ -554,9 +525,6 @@ class Schedules(Noun):
         if ref is None:
             return None
         return (await find_template(self._services.store, self._actor, ref)).id
-
-    async def _find(self, ref: str) -> CrawlSchedule:
-        return await find_schedule(self._services.store, self._actor, ref, shared=True)
 
     async def _changeable(
         self, ref: str, version: Version, *, to_run: bool = False

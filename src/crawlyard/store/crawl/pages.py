@@ -135,6 +135,13 @@ class PageStore(StorePart):
         return [(id_, _fps(data)) for id_, data in conn.execute(query)]
 
     @reads
+    def by_id(self, conn: Connection, page_ids: Sequence[int]) -> list[StoredPage]:
+        """Return these pages in the order of *page_ids*; those of deleted jobs are left out."""
+        rows = conn.execute(PAGES.where(pages.c.id.in_(sorted(page_ids)))).all()
+        stored = {page.id: page for page in map(page_of, rows)}
+        return [stored[page_id] for page_id in page_ids if page_id in stored]
+
+    @reads
     def of_targets(
         self, conn: Connection, job_id: str, fps: Collection[int]
     ) -> Mapping[int, tuple[StoredPage, int]]:
