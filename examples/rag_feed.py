@@ -1,7 +1,8 @@
-"""Feed a search index with the chunks of a site, for retrieval-augmented generation.
+"""Keep a search index of the chunks of a site, for retrieval-augmented generation.
 
 Set CRAWLYARD_SERVER and CRAWLYARD_TOKEN. Run it as often as you like: the id of a chunk stays the
-same while its page and headings do, so new text replaces old text, and removed text disappears.
+same while its page and headings do. Only chunks with new text are written, and those that are gone
+are deleted, so that a vector store would embed each text once.
 """
 
 import json
@@ -10,8 +11,10 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from crawlyard import sync
+from crawlyard.errors import NotFound
 
-URL = "https://docs.example.org/"  # change these
+SCHEDULE = "rag"  # change these
+URL = "https://docs.example.org/"
 MAX_PAGES = 500
 WORDS = 300  # of a chunk, at most
 INDEX = "chunks.db"
@@ -25,24 +28,35 @@ def lines(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
 
 
-def update(index: sqlite3.Connection) -> int:
-    """Crawl the site, replace the chunks in the index, and return their number."""
+def crawl() -> dict[str, tuple[str, str, str]]:
+    """Run the schedule, and return URL, headings and text of the current chunks by id."""
     with sync.connect() as yard:
-        job = yard.jobs.run(URL, max_pages=MAX_PAGES, tags=["rag"])
+        try:
+            yard.schedules.get(SCHEDULE)
+        except NotFound:
+            yard.schedules.create(SCHEDULE, "@daily", URL, max_pages=MAX_PAGES)
+        job = yard.jobs.wait(yard.schedules.run(SCHEDULE).id, timeout_s=None)
         if job.state != "completed":
             sys.exit(f"{job.state}: {job.detail or job.state_reason}")
-        export = yard.results.export(job.id, format_="jsonl", chunks=WORDS)
-        chunks = [json.loads(line) for line in lines(export)]
+        # pages that the run could not reach are in it, and those that are gone are not
+        export = yard.schedules.export(SCHEDULE, format_="jsonl", chunks=WORDS)
+        chunks = map(json.loads, lines(export))
+        return {c["id"]: (c["url"], " > ".join(c["headings"]), c["text"]) for c in chunks}
+
+
+def update(index: sqlite3.Connection, chunks: dict[str, tuple[str, str, str]]) -> tuple[int, int]:
+    """Make the index equal to *chunks*; return how many were written and deleted."""
     with index:  # one transaction: readers see the old chunks or the new ones
-        index.execute(
-            "CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(id, url, headings, text)"
-        )
-        index.execute("DELETE FROM chunks")
+        columns = "id UNINDEXED, url, headings, text"
+        index.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5({columns})")
+        stored = {key: rest for key, *rest in index.execute("SELECT * FROM chunks")}
+        changed = [key for key, chunk in chunks.items() if stored.get(key) != list(chunk)]
+        gone = stored.keys() - chunks.keys()
+        index.executemany("DELETE FROM chunks WHERE id = ?", [(key,) for key in {*changed, *gone}])
         index.executemany(
-            "INSERT INTO chunks VALUES (?, ?, ?, ?)",  # with a vector store: upsert by id
-            [(c["id"], c["url"], " > ".join(c["headings"]), c["text"]) for c in chunks],
+            "INSERT INTO chunks VALUES (?, ?, ?, ?)", [(key, *chunks[key]) for key in changed]
         )
-    return len(chunks)
+    return len(changed), len(gone)
 
 
 def retrieve(index: sqlite3.Connection, question: str, limit: int = 3) -> list[tuple[str, str]]:
@@ -56,6 +70,8 @@ def retrieve(index: sqlite3.Connection, question: str, limit: int = 3) -> list[t
 
 if __name__ == "__main__":
     connection = sqlite3.connect(INDEX)
-    print(update(connection), "chunks")
+    current = crawl()
+    written, deleted = update(connection, current)
+    print(f"{len(current)} chunks: {written} written, {deleted} deleted")
     for url, headings in retrieve(connection, " ".join(sys.argv[1:]) or "topological sort"):
-        print(url, headings, sep="\t")
+        print(f"{url}  {headings}")

@@ -39,7 +39,7 @@ class CsvTable:
 
 
 class Table(StrEnum):
-    """What is exported in place of pages."""
+    """Records that are exported in place of pages."""
 
     LINKS = auto()
     CHUNKS = auto()
