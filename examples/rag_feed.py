@@ -49,14 +49,15 @@ def update(index: sqlite3.Connection, chunks: dict[str, tuple[str, str, str]]) -
     with index:  # one transaction: readers see the old chunks or the new ones
         columns = "id UNINDEXED, url, headings, text"
         index.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5({columns})")
-        stored = {key: rest for key, *rest in index.execute("SELECT * FROM chunks")}
-        changed = [key for key, chunk in chunks.items() if stored.get(key) != list(chunk)]
-        gone = stored.keys() - chunks.keys()
-        index.executemany("DELETE FROM chunks WHERE id = ?", [(key,) for key in {*changed, *gone}])
+        rows = index.execute("SELECT rowid, * FROM chunks").fetchall()
+        same = {key for _, key, *rest in rows if chunks.get(key) == tuple(rest)}
+        old = [(row, key) for row, key, *_ in rows if key not in same]
+        index.executemany("DELETE FROM chunks WHERE rowid = ?", [(row,) for row, _ in old])
+        changed = [key for key in chunks if key not in same]
         index.executemany(
             "INSERT INTO chunks VALUES (?, ?, ?, ?)", [(key, *chunks[key]) for key in changed]
         )
-    return len(changed), len(gone)
+    return len(changed), sum(key not in chunks for _, key in old)
 
 
 def retrieve(index: sqlite3.Connection, question: str, limit: int = 3) -> list[tuple[str, str]]:

@@ -132,7 +132,8 @@ def apps_are_used_again() -> Iterator[None]:
 async def hide_jobs_of_others(store: Store) -> None:
     """Set the visibility of an instance that is older than the setting."""
     old = await store.settings.get(SectionName.SHARING)
-    await store.settings.save(structs.replace(old, value={}, version=old.version + 1))
+    if old.version:  # else it is empty already
+        await store.settings.save(structs.replace(old, value={}, version=old.version + 1))
 
 
 async def a_rig(

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.events.event import EventName
 
 Schema = dict[str, Any]
 
@@ -43,17 +42,6 @@ class EventData(Struct, frozen=True):
             "properties": {**self.always, **self.sometimes},
         }
 
-
-SHOWN_TO_OTHERS = frozenset(
-    {
-        *("state", "reason", "version", "name", "schedule_id", "job_id", "percent", "done"),
-        *("discovered", "limit", "attempt", "due_at", "outcome", "detail"),
-    }
-)
-"""Fields of the data that users get who own neither the subject nor see all.
-
-Others may have credentials, or URLs of pages that are not shown to them.
-"""
 
 _JOB = {"state": _TEXT, "reason": _TEXT, "detail": _TEXT, "version": _COUNT, "name": _TEXT}
 _NAMED = {"name": _TEXT, "version": _COUNT}
@@ -117,11 +105,6 @@ _MORE: Mapping[EventName, EventData] = {
 
 
 _WITHOUT_STATE = frozenset({EventName.USER_SIGNED_IN, EventName.USER_REFUSED})
-
-
-def event_for_others(event: Event) -> Event:
-    """Return an event as users get it who neither own its subject nor see all."""
-    return replace(event, data={n: v for n, v in event.data.items() if n in SHOWN_TO_OTHERS})
 
 
 def data_of(name: EventName) -> EventData:

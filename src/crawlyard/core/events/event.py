@@ -8,6 +8,7 @@ from functools import cache
 from typing import Annotated, Self
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.fields import HIDDEN
@@ -143,6 +144,25 @@ class Event(Struct, frozen=True, kw_only=True):
         if folder is None or self.name.value.endswith(".deleted"):
             return None
         return f"/{folder}/{self.subject}"
+
+
+# --- events of other users
+
+SHOWN_TO_OTHERS = frozenset(
+    {
+        *("state", "reason", "version", "name", "schedule_id", "job_id", "percent", "done"),
+        *("discovered", "limit", "attempt", "due_at", "outcome", "detail"),
+    }
+)
+"""Fields of the data that users get who own neither the subject nor see all.
+
+Others may have credentials, or URLs of pages that are not shown to them.
+"""
+
+
+def event_for_others(event: Event) -> Event:
+    """Return an event as users get it who neither own its subject nor see all."""
+    return replace(event, data={n: v for n, v in event.data.items() if n in SHOWN_TO_OTHERS})
 
 
 # --- topics of streams: groups of events, and the permits to receive them

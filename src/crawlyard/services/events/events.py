@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.events.data import event_for_others
-from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName, event_for_others
 from crawlyard.core.webhooks.webhook import check_patterns
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.queries import EVERY_EVENT, EventQuery

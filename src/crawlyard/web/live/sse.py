@@ -11,8 +11,7 @@ from crawlyard.core.access.job_parts import JobPart, shows_others
 from crawlyard.core.access.sharing import Sharing
 from crawlyard.core.answer import Wire, encode_answer
 from crawlyard.core.endpoints.stream_messages import HappenedOut, JobRowOut
-from crawlyard.core.events.data import event_for_others
-from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName, event_for_others
 from crawlyard.core.jobs.job import EVENT_OF, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
