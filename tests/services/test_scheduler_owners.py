@@ -29,7 +29,7 @@ CHANGES: Mapping[str, Call] = {
     "delete": lambda s, i: s.delete(i),
     "deletable": lambda s, i: s.deletable(i),
 }
-LOOKS = {"get", "next", "runs", "list", "calendar", "hours", "changes", "changes_feed"}
+LOOKS = {"get", "next", "runs", "list", "calendar", "hours", "changes", "changes_feed", "export"}
 OWN = {"create"}  # about new ones: tested below
 NONE = {"preview", "convert"}  # of no schedule
 

@@ -312,7 +312,7 @@ class TestExportPagesOfJob:
         assert row.startswith(f"{chunk['id']},{chunk['url']},'=good,")
         for query, expected in [
             ("chunks=49", "chunks"),
-            ("chunks=50&format=parquet", "expected jsonl or csv of chunks, got parquet"),
+            ("chunks=50&format=warc", "expected jsonl, csv or parquet of chunks, got warc"),
         ]:
             refused = await rig.get(f"jobs/{job_id}/export?{query}")
             assert problem(refused) == (422, "validation_failed"), query

@@ -4,7 +4,6 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
 
 from crawlyard.core.access.job_parts import JobPart
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.lazy import lazily
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import equal
@@ -13,9 +12,7 @@ from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.jobs.where import shown_to
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.tables.jobs import AUDITED, PRESENT, events, jobs
-
-with lazily():
-    from crawlyard.store.tables import schedules as schedule_tables
+from crawlyard.store.tables.schedules import schedules
 
 _OF_JOBS = [name for name in EventName if name.kind == "job"]
 _OF_SCHEDULES = [name for name in EventName if name.kind == "schedule"]
@@ -57,7 +54,6 @@ class EventLog(StorePart):
 def _of_others(user: str) -> ColumnElement[bool]:
     """Return the condition that an event is about a job or schedule that *user* may see."""
     job = exists().where(jobs.c.id == events.c.subject, PRESENT, shown_to(user, JobPart.STATE))
-    schedules = schedule_tables.schedules
     schedule = exists().where(schedules.c.id == events.c.subject, schedules.c.private.is_(False))
     return or_(
         and_(events.c.name.in_(_OF_JOBS), job), and_(events.c.name.in_(_OF_SCHEDULES), schedule)
