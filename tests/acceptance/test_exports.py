@@ -124,6 +124,7 @@ def test_runs_of_schedules_are_read_as_one_table(shell: Shell, site: str) -> Non
         (("--schedule", "a", "--schedule", "b", "--current"), "expected one --schedule, got 2"),
         (("--schedule", "nightly", "--current", "--last", "2"), "--last: excludes --current"),
         (("--schedule", "nightly", "--changed", "--only", "ok"), "--only: excludes --changed"),
+        (("--schedule", "nightly", "--current", "--changed"), "--current: excludes --changed"),
     ):
         wrong = shell.run("jobs", "export", *wrong_options)
         assert (wrong.returncode, message in wrong.stderr) == (2, True), wrong.stderr

@@ -2,16 +2,21 @@
 
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.crawl.changes import ChangeKind, RunChanges, StoredChange
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.schedules.schedule import Tick, TickOutcome, TickReason, tick_event
+from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.clock import EarlierClock
+from tests.conformance.steps import claimed
 from tests.web.crawled import crawled, in_state
 from tests.web.live_rig import LiveRig, a_live_rig
 from tests.web.rig import URL, Rig, a_rig
@@ -93,22 +98,17 @@ async def test_no_credential_of_a_job_is_shown_to_others(shared: Rig) -> None:
         proxies=["http://ada:CANARY5@93.184.216.34:3128"],
         webhooks=[{"url": "https://93.184.216.34/CANARY6", "secret": SIGNING}],
     )
-    paths = (
-        "",
-        "/progress",
-        "/attempts",
-        "/shards",
-        "/metrics",
-        "/config",
-        "/events",
-        "/wait?timeout_s=0",
-    )
+    parts = ("/progress", "/attempts", "/shards", "/metrics", "/config", "/events")
+    paths = ("", *parts, "/wait?timeout_s=0")
 
-    listed = (
-        "jobs?fields=spec,detail,progress,origin",
-        "events",
-        f"jobs/{job['id']}/wait?timeout_s=0",
+    store = shared.yard.store
+    claim = await claimed(store, (await store.jobs.get(job["id"])).job)
+    failed = claim.job.apply_move(
+        Move.FAIL, NOW, actor="worker:w1", detail="session CANARY2 is logged out"
     )
+    await store.leases.settle(claim.lease, *failed)
+
+    listed = ("jobs?fields=spec,detail,progress,origin", "events")
     for path in (*(f"jobs/{job['id']}{path}" for path in paths), *listed):
         answer = await shared.get(path, by="vera")
         assert answer.status_code == 200, (path, answer.text)
@@ -230,6 +230,48 @@ async def test_a_schedule_shows_others_no_credential_and_what_they_may_do(shared
     assert (run.status_code, run.json()["owner"]) == (201, "ada")
 
 
+async def test_a_refused_run_of_a_schedule_names_no_session_to_others(shared: Rig) -> None:
+    schedule = await schedule_of(shared, session="CANARY")
+    tick = Tick(
+        schedule_id=schedule,
+        due_at=NOW,
+        outcome=TickOutcome.SKIPPED,
+        reason=TickReason.REFUSED,
+        detail="log in to session CANARY first",
+        decided_at=NOW,
+    )
+    store = shared.yard.store
+    after = await store.schedules.get(schedule)
+    firing = Firing(
+        after=replace(after, beat=after.beat + 1),
+        ticks=(tick,),
+        events=(tick_event(after, tick, "scheduler"),),
+    )
+    assert await store.ticks.fire([firing]) == [True]
+
+    for path in (f"schedules/{schedule}/runs", "events"):
+        texts = [(await shared.get(path, by=by)).text for by in ("ada", "vera")]
+        assert ["CANARY" in text for text in texts] == [True, False], path
+        assert all(schedule in text for text in texts), path
+
+
+async def test_a_long_backfill_by_another_operator_runs_as_one(shared: Rig) -> None:
+    body = {"name": "often", "when": "* * * * *", "overlap": "allow"}
+    overrides = {"urls": [URL], "shared": "write"}
+    created = await shared.post("schedules", body | {"overrides": overrides}, by="ada")
+    since = (NOW - timedelta(hours=4)).isoformat()
+
+    form = {"from": since, "dry_run": False}
+    begun = await shared.post(f"schedules/{created.json()['id']}/backfill", form, by="bob")
+
+    assert begun.json()["operation_id"] is not None, begun.text
+    while await shared.yard.operations.work_at_one():
+        pass
+    operation = await shared.get(f"operations/{begun.json()['operation_id']}", by="bob")
+    assert (operation.json()["state"], operation.json()["done"]) == ("completed", 240)
+    assert await totals(shared, "ada", owner="me") == 240
+
+
 async def test_jobs_of_a_private_schedule_are_private(shared: Rig) -> None:
     schedule = await schedule_of(shared, shared="private")
 
@@ -260,13 +302,16 @@ async def test_a_schedule_shows_others_nothing_of_its_private_jobs(shared: Rig) 
     assert await facts("vera") == [False, False, False, False]
 
 
+@pytest.mark.parametrize("hidden_later", [False, True])
 async def test_others_see_changes_only_of_runs_whose_pages_are_shown_since_a_shown_run(
-    shared: Rig,
+    shared: Rig, hidden_later: bool
 ) -> None:
     schedule = await schedule_of(shared)
+    private = {"shared": "private"}
+    first = {} if hidden_later else private
     ids = [
         (await in_state(shared, State.COMPLETED, "ada", name=name, **form))
-        for name, form in (("base", {"shared": "private"}), ("second", {}), ("third", {}))
+        for name, form in (("base", first), ("second", {}), ("third", {}))
     ]
     store = shared.yard.store
     for number, job_id in enumerate(ids):
@@ -283,12 +328,16 @@ async def test_others_see_changes_only_of_runs_whose_pages_are_shown_since_a_sho
         change = StoredChange(job_id=job_id, schedule_id=schedule, kind=ChangeKind.GONE, url=url)
         assert await store.changes.save(run, (change,), ())
 
+    if hidden_later:
+        assert "CANARY1" in (await shared.get("changes", by="vera")).text
+        for job_id in ids[:2]:
+            await shared.ask("PATCH", f"jobs/{job_id}", by="ada", json=private, headers=ANY)
     for path in (f"changes?schedule={schedule}", "changes", f"schedules/{schedule}/changes.atom"):
         adas, veras = [(await shared.get(path, by=by)).text for by in ("ada", "vera")]
         assert [f"CANARY{n}" in adas for n in range(3)] == [True, True, True], path
         assert "CANARY" not in veras, path
     diff = await shared.get(f"jobs/{ids[1]}/diff/{ids[2]}", by="vera")
-    assert (diff.status_code, diff.json()["code"]) == (403, "forbidden")
+    assert diff.status_code == (404 if hidden_later else 403)
 
 
 async def test_bulk_actions_by_filter_change_only_what_the_user_owns(shared: Rig) -> None:

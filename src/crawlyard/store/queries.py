@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.job_parts import JobPart
-from crawlyard.core.access.user import Grants, Quota, User
+from crawlyard.core.access.user import Actor, Grants, Quota, Role, User
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.page import (
     ErrorKind,
@@ -125,6 +125,18 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 
 
 EVERY_EVENT = EventQuery()
+
+
+Q = TypeVar("Q", ChangeQuery, EventQuery)
+
+
+def visible_to(actor: Actor, query: Q) -> Q:
+    """Return *query* narrowed to what the actor may see."""
+    if actor.role is Role.ADMIN:
+        return query
+    if actor.sees_shared:
+        return replace(query, seen_by=actor.id)
+    return replace(query, owner=actor.id)
 
 
 class Proof(Struct, frozen=True, kw_only=True):

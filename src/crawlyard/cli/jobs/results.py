@@ -229,7 +229,8 @@ async def export(
     failed = None if only is None else only is Only.FAILED
     if current or changed:
         state = "--changed" if changed else "--current"
-        _check_excluded(state, {"--last": last, "--only": only})
+        current_too = True if current and changed else None
+        _check_excluded(state, {"--current": current_too, "--last": last, "--only": only})
         written = await _export_current(
             session, state, schedule or [], exports.Export.of(out, format), chunks=chunks
         )

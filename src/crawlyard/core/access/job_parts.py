@@ -1,5 +1,6 @@
 """Parts of jobs, and their visibility to users who neither own the job nor are admins."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ class Hidden(IntEnum):
 class JobPart(IntEnum):
     """A part of a job. Others see it if the `Hidden` of the job is below this number."""
 
-    EVERYTHING = 0  # also what is never shown to others, such as its events
+    EVERYTHING = 0  # also what is never shown to others
     PAGES = 1
     STATE = 2  # its settings without credentials, its progress and its outcome
 
@@ -45,7 +46,7 @@ def has_login(spec: JobSpec) -> bool:
 
 
 def sees_job(actor: Actor, job: "Job", part: JobPart = JobPart.STATE) -> bool:
-    """Return whether the actor may see a part of a job."""
+    """True for its owner and admins; for other users, if the settings and the job show it."""
     return actor.may_see(job.owner) or (actor.sees_shared and shows_others(job, part))
 
 
@@ -54,8 +55,13 @@ def shows_others(job: "Job", part: JobPart) -> bool:
     return not job.damaged and hidden_by(job.spec) < part
 
 
-OWNERS_FIELDS = frozenset({"session", "unique_key", "webhooks", "notify"})
-"""Fields of a spec that only the owner and admins see."""
+OWNERS_FIELDS: Mapping[str, object] = {
+    "session": "",
+    "unique_key": None,
+    "webhooks": (),
+    "notify": (),
+}
+"""Fields of a spec that only the owner and admins see, with the values that others get."""
 
 RESPONSES = frozenset({Body.HTML, Body.RENDERED, Body.HEADERS, Body.SCREENSHOT})
 """What is stored of a response beside its text; others see it only if it is shared."""

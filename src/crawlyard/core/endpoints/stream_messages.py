@@ -150,6 +150,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             self,
             allowed_actions=tuple(changes) if may_change else (),
             current_url=self.current_url if shows_pages else "",
+            detail=self.detail if shows_pages else "",
         )
 
 

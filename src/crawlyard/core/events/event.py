@@ -151,17 +151,17 @@ class Event(Struct, frozen=True, kw_only=True):
 SHOWN_TO_OTHERS = frozenset(
     {
         *("state", "reason", "version", "name", "schedule_id", "job_id", "percent", "done"),
-        *("discovered", "limit", "attempt", "due_at", "outcome", "detail"),
+        *("discovered", "limit", "attempt", "due_at", "outcome"),
     }
 )
-"""Fields of the data that users get who own neither the subject nor see all.
+"""Fields of the data of events that users get who do not own the subject.
 
-Others may have credentials, or URLs of pages that are not shown to them.
+The other fields may have credentials, names of sessions, or URLs of pages.
 """
 
 
 def event_for_others(event: Event) -> Event:
-    """Return an event as users get it who neither own its subject nor see all."""
+    """Return an event as users get it who do not own its subject."""
     return replace(event, data={n: v for n, v in event.data.items() if n in SHOWN_TO_OTHERS})
 
 

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.job_parts import OWNERS_FIELDS
 from crawlyard.core.answer import API, Tagged, Wire, derive_answer, seconds
 from crawlyard.core.events.event import Event
 from crawlyard.core.fields import after
@@ -157,11 +158,12 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
 
     def for_others(self, *, may_change: bool, shows_pages: bool) -> Self:
         """Return the answer for a user who does not own the job."""
-        spec = replace(self.spec, session="", unique_key=None, webhooks=(), notify=())
+        spec = replace(self.spec, **OWNERS_FIELDS)
         changes = (action for action in self.allowed_actions if action != JobVerb.DELETE)
         actions = tuple(changes) if may_change else ()
-        url = self.current_url if shows_pages else ""
-        answer = replace(self, spec=spec, allowed_actions=actions, current_url=url)
+        answer = replace(self, spec=spec, allowed_actions=actions)
+        if not shows_pages:
+            answer = replace(answer, current_url="", detail="")  # it may name the session
         return answer.at_beat(self.beat)
 
 

@@ -25,7 +25,7 @@ class ScheduleOut(CrawlSchedule, Tagged, frozen=True, kw_only=True, dict=True):
     """One schedule; values of credentials in its params and overrides are hidden."""
 
     object: Literal["schedule"] = "schedule"
-    allowed_actions: Annotated[tuple[str, ...], after("description")]  # what the reader may do
+    allowed_actions: Annotated[tuple[str, ...], after("description")]  # of the reader
     enabled: Annotated[bool, after("description")]
     when_text: Annotated[str, after("when")]  # as a sentence
     grace_s: float
@@ -97,11 +97,14 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
     object: Literal["tick"] = "tick"
 
     @classmethod
-    def of(cls, tick: Tick) -> "TickOut":
-        """Return the answer without words in its detail that repeat the reason."""
+    def of(cls, tick: Tick, *, for_others: bool = False) -> "TickOut":
+        """Return the answer without words in its detail that repeat the reason.
+
+        *for_others*: for a user who does not own the schedule.
+        """
         # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
         detail = tick.detail.removeprefix("asked for ")
-        return cls.filled(tick, detail=detail)
+        return cls.filled(tick, detail="" if for_others else detail)  # it may name the session
 
 
 @derive_answer

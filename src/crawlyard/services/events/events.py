@@ -6,14 +6,12 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import Event, EventName, event_for_others
 from crawlyard.core.webhooks.webhook import check_patterns
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.queries import EVERY_EVENT, EventQuery
+from crawlyard.store.queries import EVERY_EVENT, EventQuery, visible_to
 
 if TYPE_CHECKING:
     from crawlyard.store.events.events import EventLog
@@ -53,7 +51,7 @@ class Events:
         itself, and yields each event exactly once; those of other processes arrive within
         `LOOK_EVERY`. It waits while the store is unavailable.
         """
-        visible = _visible(actor, query)
+        visible = visible_to(actor, query)
         while True:
             try:
                 last = await self._events.last()
@@ -76,18 +74,9 @@ class Events:
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
         """Return events with a seq above *after*, at most *limit*, in the order of *query*."""
-        events = await self._events.events(_visible(actor, query), after, limit)
+        events = await self._events.events(visible_to(actor, query), after, limit)
         return [_as_shown(actor, event) for event in events]
 
 
 def _as_shown(actor: Actor, event: Event) -> Event:
     return event if actor.may_see(event.owner) else event_for_others(event)
-
-
-def _visible(actor: Actor, query: EventQuery) -> EventQuery:
-    """Return *query* narrowed to what the actor may see."""
-    if actor.role is Role.ADMIN:
-        return query
-    if actor.sees_shared:
-        return replace(query, seen_by=actor.id)
-    return replace(query, owner=actor.id)

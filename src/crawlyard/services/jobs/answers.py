@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from crawlyard.core.access.job_parts import JobPart, may_change_job, sees_job, shows_others
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.jobs.detail_answers import JobProgressOut, JobTiesOut
+from crawlyard.core.jobs.attempts import TELLING, attempts_of
+from crawlyard.core.jobs.detail_answers import AttemptOut, JobProgressOut, JobTiesOut
 from crawlyard.core.jobs.job import Job, Origin, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
@@ -22,10 +23,12 @@ from crawlyard.core.jobs.waiting import (
 )
 from crawlyard.core.templates.answers import TemplateOut
 from crawlyard.errors import NotFound, Unavailable
+from crawlyard.services.jobs.lookup import read_all_events
 from crawlyard.services.schedules.answers import schedule_answer
 from crawlyard.services.schedules.lookup import find_schedule
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.workers.reporting import ALIVE
+from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 
 TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
@@ -55,6 +58,15 @@ def progress_out(actor: Actor, standing: Standing) -> JobProgressOut:
     if sees_job(actor, standing.job, JobPart.PAGES):
         return answer
     return replace(answer, current_url="").at_beat(answer.beat)
+
+
+async def attempts_out(store: Store, actor: Actor, standing: Standing) -> list[AttemptOut]:
+    """Return the attempts of workers to run a job, the first one first."""
+    query = EventQuery(subject=standing.job.id, names=TELLING)
+    attempts = attempts_of(await read_all_events(store.events, query))
+    if not sees_job(actor, standing.job, JobPart.PAGES):  # details may name the session
+        attempts = [replace(attempt, detail="") for attempt in attempts]
+    return AttemptOut.list_of(attempts, standing.shard.usage.pages)
 
 
 def new_job_out(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:

@@ -33,7 +33,6 @@ from crawlyard.core.jobs.answers import (
     JobPlanOut,
     RetriedOut,
 )
-from crawlyard.core.jobs.attempts import TELLING, attempts_of
 from crawlyard.core.jobs.detail_answers import (
     AttemptOut,
     ConfigOut,
@@ -512,9 +511,8 @@ class Jobs(Noun):
     async def attempts(self, job_id: str) -> Slice[AttemptOut]:
         """List the attempts of workers to run the job, the first one first."""
         standing = await self._standing(job_id)
-        query = EventQuery(subject=standing.job.id, names=TELLING)
-        events = await lookup.read_all_events(self._services.store.events, query)
-        return Slice(items=AttemptOut.list_of(attempts_of(events), standing.shard.usage.pages))
+        attempts = await answers.attempts_out(self._services.store, self._actor, standing)
+        return Slice(items=attempts)
 
     @endpoint("GET /jobs/{job_id}/shards", READ)
     async def shards(self, job_id: str) -> Slice[ShardOut]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.policy import SectionName, shows_to_everyone
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.operations.operation import (
     MOST_FAILURES,
@@ -230,7 +231,8 @@ class Operations:
         user = await self._store.users.get(operation.owner)
         if user.disabled_at is not None:
             raise Forbidden(f"the user {user.id} is disabled")
-        return user.actor
+        sharing = await self._store.settings.get(SectionName.SHARING)
+        return replace(user.actor, sees_shared=shows_to_everyone(sharing.value))
 
     def _after(self, operation: Operation, portion: Portion) -> Operation:
         now = self._clock.now()

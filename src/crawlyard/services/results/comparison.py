@@ -92,8 +92,8 @@ class _Reader(Struct):
             after = min(ends) if ends else None
             # of a page that failed in the earlier run, the copy is what was read of it last
             await self._add(
-                _up_to(after, read) | _up_to(after, copies),
-                _up_to(after, new),
+                facts_up_to(after, read) | facts_up_to(after, copies),
+                facts_up_to(after, new),
                 {copy.page.fp: await self._carry(copy) for copy in unproven},
             )
             if after is None:
@@ -200,7 +200,7 @@ def _parts(keys: Collection[int]) -> Iterator[list[int]]:
         yield part
 
 
-def _up_to(last: int | None, pages: Sequence[PageFacts]) -> dict[int, PageFacts]:
+def facts_up_to(last: int | None, pages: Sequence[PageFacts]) -> dict[int, PageFacts]:
     """Return the pages with an fp up to *last*, by fp; ``None``: all."""
     return {page.fp: page for page in pages if last is None or page.fp <= last}
 

@@ -4,18 +4,16 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from crawlyard.core.access.job_parts import JobPart, sees_job
 from crawlyard.core.access.user import Actor
-from crawlyard.core.crawl.changes import MOST_CHANGES, ChangeKind, PageFacts, RunChanges
+from crawlyard.core.crawl.changes import MOST_CHANGES, ChangeKind, RunChanges
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Forbidden, Invalid, NotFound
-from crawlyard.services.results.changes import Changes
-from crawlyard.services.results.exporting import PageReader
+from crawlyard.services.results.comparison import facts_up_to
+from crawlyard.services.results.exporting import PageReader, Source
 from crawlyard.services.results.records import PageRecord, with_bodies
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -28,23 +26,36 @@ _LATEST = 100  # runs, among which a good one is looked for
 _CHANGED = frozenset({ChangeKind.NEW, ChangeKind.SEEN_FIRST, ChangeKind.CHANGED, ChangeKind.MOVED})
 
 
-class CurrentRun(Struct, frozen=True):
-    """The last good run of a schedule, and its comparison with the one before."""
+async def find_pages(
+    services: "Services", actor: Actor, schedule: CrawlSchedule, *, changed: bool
+) -> Source:
+    """Return the current pages of a schedule, ordered by key; with *changed*, only those.
 
-    job: Job
-    changes: RunChanges
-
-
-async def find_run(
-    store: Store, changes: Changes, actor: Actor, schedule: CrawlSchedule
-) -> CurrentRun:
-    """Return the last completed run of a schedule that has pages.
+    Changed pages are those that its last good run has new, changed or moved: of a first run, all.
 
     Raises:
-        NotFound: there is none, or the actor may not see its pages.
-        Forbidden: it is compared with a run whose pages the actor may not see.
+        NotFound: it has no completed run with pages, or the actor may not see them.
+        Forbidden: the run is compared with one whose pages the actor may not see.
+        Invalid: there are more changes than a comparison lists.
     """
-    await changes.settle(schedule.id)
+    job, run = await _find_run(services, actor, schedule)
+    read: PageReader = partial(_read_current, services.store, job.id)
+    if changed and run.base_id is not None:
+        comparison = (await services.changes.diff(actor, run.base_id, job.id)).comparison
+        if sum(comparison.tally.get(kind, 0) for kind in _CHANGED) > MOST_CHANGES:
+            raise Invalid("changed", f"expected at most {MOST_CHANGES:,} changes; export all pages")
+        changes = (change for change in comparison.changes if change.kind in _CHANGED)
+        page_ids = [change.after for change in changes if change.after is not None]
+        read = partial(_read_by_id, services.store, page_ids)
+    return Source(job, read)
+
+
+async def _find_run(
+    services: "Services", actor: Actor, schedule: CrawlSchedule
+) -> tuple[Job, RunChanges]:
+    """Return the last good run, and its comparison with the one before."""
+    store = services.store
+    await services.changes.settle(schedule.id)
     query = JobQuery(schedule_id=schedule.id, states=frozenset({State.COMPLETED}))
     completed = await store.jobs.find(query, _LATEST)
     compared = await store.changes.runs([standing.job.id for standing in completed])
@@ -56,29 +67,8 @@ async def find_run(
             break
         if compared[job.id].hidden and not actor.may_see(job.owner):
             raise Forbidden(f"the last run of {schedule.name} follows one that is not shared")
-        return CurrentRun(job, compared[job.id])
+        return job, compared[job.id]
     raise NotFound(f"schedule {schedule.name} has no completed run with pages yet")
-
-
-async def read_pages(services: "Services", _actor: Actor, run: CurrentRun) -> PageReader:
-    """Return a reader of the current pages, in the order of their keys."""
-    return partial(_read_current, services.store, run.job.id)
-
-
-async def read_changed(services: "Services", actor: Actor, run: CurrentRun) -> PageReader:
-    """Return a reader of the pages that the run has new, changed or moved; of a first run, all.
-
-    Raises:
-        Invalid: there are more changes than a comparison lists.
-    """
-    if run.changes.base_id is None:
-        return await read_pages(services, actor, run)
-    diff = await services.changes.diff(actor, run.changes.base_id, run.job.id)
-    comparison = diff.comparison
-    if sum(comparison.tally.get(kind, 0) for kind in _CHANGED) > MOST_CHANGES:
-        raise Invalid("changed", f"expected at most {MOST_CHANGES:,} changes; export all pages")
-    page_ids = [c.after for c in comparison.changes if c.kind in _CHANGED and c.after is not None]
-    return partial(_read_by_id, services.store, page_ids)
 
 
 async def _read_current(
@@ -92,16 +82,12 @@ async def _read_current(
         ends = [pages[-1].fp for pages in (own, earlier) if len(pages) == _CHUNK]
         after = min(ends) if ends else None
         # of a page that failed in this run, the copy is what was read of it last
-        current = _up_to(after, own) | _up_to(after, earlier)
+        current = facts_up_to(after, own) | facts_up_to(after, earlier)
         ids = [current[fp].id for fp in sorted(current) if current[fp].error is None]
         async for record in _read_by_id(store, ids, kinds):
             yield record
         if after is None:
             return
-
-
-def _up_to(last: int | None, pages: Sequence[PageFacts]) -> dict[int, PageFacts]:
-    return {page.fp: page for page in pages if last is None or page.fp <= last}
 
 
 async def _read_by_id(

@@ -104,11 +104,11 @@ async def backfill_portion(
     begin = datetime.fromisoformat(operation.cursor or str(request["since"]))
     version = request.get("version")
     version = version if isinstance(version, int) else None
-    schedule = await find_schedule(ticker.store, actor, str(request["schedule_id"]))
+    schedule = await find_schedule(ticker.store, actor, str(request["schedule_id"]), shared=True)
     instants = tuple(instants_of(schedule, begin, until, _PORTION_SIZE + 1))
     end = instants[_PORTION_SIZE] if len(instants) > _PORTION_SIZE else until
     if instants:
-        schedule = await changeable_schedule(ticker.store, actor, schedule.id, version)
+        schedule = await changeable_schedule(ticker.store, actor, schedule.id, version, to_run=True)
         await backfill(ticker, schedule, begin, end, actor.id, version)
     return Portion(
         done=min(len(instants), _PORTION_SIZE),

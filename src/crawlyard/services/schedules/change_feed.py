@@ -3,9 +3,8 @@
 from typing import Annotated
 
 from msgspec import Meta
-from msgspec.structs import replace
 
-from crawlyard.core.access.user import Actor, Permit, Role
+from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.change_answers import FeedChangeOut
 from crawlyard.core.crawl.changes import NEWS_KINDS, ChangeKind
 from crawlyard.core.endpoints.endpoint import (
@@ -22,7 +21,7 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.lookup import find_schedule
-from crawlyard.store.queries import ChangeQuery
+from crawlyard.store.queries import ChangeQuery, visible_to
 
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Of = Annotated[
@@ -59,17 +58,8 @@ class ChangeFeed(Noun):
             kinds=frozenset(_kind(word) for word in words_of(only)),
             after=max(after, int(cursor or 0)),
         )
-        changes = await store.changes.changes(visible_changes(self._actor, query), limit + 1)
+        changes = await store.changes.changes(visible_to(self._actor, query), limit + 1)
         return make_slice(changes, limit, FeedChangeOut.filled, lambda change: change.seq)
-
-
-def visible_changes(actor: Actor, query: ChangeQuery) -> ChangeQuery:
-    """Return *query* narrowed to changes of runs whose pages the actor may see."""
-    if actor.role is Role.ADMIN:
-        return query
-    if actor.sees_shared:
-        return replace(query, seen_by=actor.id)
-    return replace(query, owner=actor.id)
 
 
 def _kind(word: str) -> ChangeKind:

@@ -15,9 +15,8 @@ from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.results.terms import ChunkSize
-from crawlyard.services.schedules.change_feed import visible_changes
 from crawlyard.services.schedules.lookup import find_schedule
-from crawlyard.store.queries import ChangeQuery
+from crawlyard.store.queries import ChangeQuery, visible_to
 
 # they load the engine
 with lazily():
@@ -49,9 +48,7 @@ class ScheduleResults(Noun):
         """Return the newest 100 changed pages of a schedule as an Atom feed."""
         schedule = await self._find(ref)
         store = self._services.store.changes
-        query = visible_changes(
-            self._actor, ChangeQuery(schedule_id=schedule.id, newest_first=True)
-        )
+        query = visible_to(self._actor, ChangeQuery(schedule_id=schedule.id, newest_first=True))
         changes = await store.changes(query, _MOST_ENTRIES)
         runs = await store.runs({change.job_id for change in changes})
         return atom.feed(schedule, changes, runs, self._services.settings.public_url)
@@ -79,16 +76,14 @@ class ScheduleResults(Noun):
         that it could neither reach nor prove to be gone come from the run that read them last, as
         long as that run is kept.
         """
-        schedule, services = await self._find(ref), self._services
-        run = await current.find_run(services.store, services.changes, self._actor, schedule)
-        read = current.read_changed if changed else current.read_pages
-        source = exporting.Source(run.job, await read(services, self._actor, run))
+        schedule = await self._find(ref)
+        source = await current.find_pages(self._services, self._actor, schedule, changed=changed)
         return exporting.stream(
             source,
             format_ or Format.JSONL,
             chunks=chunks,
             gzip=gzip,
-            html=sees_responses(self._actor, run.job),
+            html=sees_responses(self._actor, source.job),
         )
 
     async def _find(self, ref: str) -> CrawlSchedule:

@@ -496,11 +496,12 @@ class Schedules(ScheduleResults):
         ticks = await self._services.store.ticks.ticks(schedule.id, before, limit + 1)
         store, actor = self._services.store, self._actor
         ties = await tick_ties(store, actor, ticks[:limit]) if expanded else {}
+        for_others = not actor.may_see(schedule.owner)
         return make_slice(
             ticks,
             limit,
             lambda tick: ExpandedTickOut.filled(
-                TickOut.of(tick), expanded=ties.get(tick.due_at, UNSET)
+                TickOut.of(tick, for_others=for_others), expanded=ties.get(tick.due_at, UNSET)
             ),
             lambda tick: tick.due_at.isoformat(),
         )

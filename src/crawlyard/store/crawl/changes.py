@@ -59,6 +59,16 @@ _UNPROVEN: Select[Any] = select(
 )
 
 
+_base = jobs.alias()
+_HIDES = or_(
+    run_changes.c.hidden,
+    exists().where(_base.c.id == run_changes.c.base_id, _base.c.hidden >= int(JobPart.PAGES)),
+)
+"""The condition on `run_changes` that others do not see them: the run before hides its pages now,
+or one further back did when the run was compared.
+"""
+
+
 class ChangeStore(StorePart):
     """Facts by which two runs are compared, and the changes of runs of schedules."""
 
@@ -182,7 +192,11 @@ class ChangeStore(StorePart):
     def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunChanges]:
         """Return the changes of these jobs, by id; jobs not compared yet are left out."""
         query = (
-            select(jobs.c.id.label("job_id"), *run_changes.c)
+            select(
+                jobs.c.id.label("job_id"),
+                *(column for column in run_changes.c if column.name != "hidden"),
+                _HIDES.label("hidden"),
+            )
             .join(run_changes, run_changes.c.job_no == jobs.c.no)
             .where(jobs.c.id.in_(sorted(job_ids)), PRESENT)
         )
@@ -199,9 +213,7 @@ class ChangeStore(StorePart):
         if query.owner is not None:
             filters.append(changes.c.owner == query.owner)
         if query.seen_by is not None:
-            is_hidden = exists().where(
-                run_changes.c.job_no == changes.c.job_no, run_changes.c.hidden
-            )
+            is_hidden = exists().where(run_changes.c.job_no == changes.c.job_no, _HIDES)
             is_shown = and_(shown_to(query.seen_by, JobPart.PAGES), not_(is_hidden))
             filters.append(or_(changes.c.owner == query.seen_by, is_shown))
         if query.kinds:

@@ -60,8 +60,10 @@ def event_word(name: EventName) -> str:
 
 def _has_vanished(event: Event) -> bool:
     """Return whether other users saw the job until this event, which deletes or hides it."""
-    ends = {EventName.DELETED: False, EventName.EDITED: True}  # by whether it is private then
-    return event.data.get("private") is ends.get(event.name, ...)
+    private = event.data.get("private")
+    if event.name is EventName.DELETED:
+        return private is False
+    return event.name is EventName.EDITED and private is True
 
 
 class EventEncoder:
